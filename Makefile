@@ -1,0 +1,28 @@
+# `make demo` and `make test` do all the set-up: both install into .venv first, once.
+PYTHON ?= python3
+TASK ?= maskrcnn
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+demo: $(INSTALLED)
+	$(RUN) tools/demo.py --task $(TASK)
+
+test: $(INSTALLED)
+	$(RUN) -m pytest
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+$(INSTALLED): setup.py pyproject.toml $(wildcard requirements/*.txt)
+	@echo "Installing into $(VENV): torch and the OpenMMLab packages, about 5 GB and 2 minutes."
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("glmix_mm needs Python 3.10 or newer; name one with: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt --editable '.[lite,tests]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,14 @@
+"""What makes the OpenMMLab stack run on a current Python and torch, one file a concern."""
+
+from .startup import config_root, install, resolve_config
+
+__all__ = ['config_root', 'install', 'ready', 'resolve_config']
+
+
+def ready() -> None:
+    """Ready the platform; idempotent, and called by ``import glmix_mm``."""
+    from . import checkpoint, files
+
+    install()
+    checkpoint.install()
+    files.install()

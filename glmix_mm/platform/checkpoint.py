@@ -1,0 +1,131 @@
+"""Reads checkpoints without running code from them.
+
+A checkpoint is a pickle, and a pickle can call any function. Since 2.6, torch refuses all but plain
+types (``weights_only``), among them some that mmengine's own checkpoints hold. Admitted here are
+exactly those, and those in the authors' files, and none of them can do more than hold data.
+"""
+
+import functools
+import pickle
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from ..errors import UserError
+from .releases import SCHEME, find_release
+
+HISTORY_METHODS = ('min', 'max', 'mean', 'current')
+# The authors train under Hydra and save its settings beside the weights.
+OMEGACONF = (
+    'omegaconf.base.ContainerMetadata',
+    'omegaconf.base.Metadata',
+    'omegaconf.dictconfig.DictConfig',
+    'omegaconf.listconfig.ListConfig',
+    'omegaconf.nodes.AnyNode',
+    'typing.Any',
+)
+
+
+class Ignored:
+    """Stands for an object of a checkpoint that is not needed; keeps nothing of it."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def plain_dict(default_factory: type | None = None) -> dict:
+    """Stand for ``collections.defaultdict``, which torch refuses to fill."""
+    return {}
+
+
+def history_method(owner: type, name: str):
+    """Stand for ``getattr`` in pickles of mmengine's log history, and for nothing else."""
+    if owner is HistoryBuffer and name in HISTORY_METHODS:
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {owner!r}')
+
+
+def admitted() -> list:
+    """Return the types and functions that are admitted besides torch's own plain types."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    numpy_types = [np.dtype, np.ndarray, *{type(np.dtype(c)) for c in '?bBhHiIlLqQefdFDSU'}]
+    types: list = [HistoryBuffer, Namespace, dict, list, int, *numpy_types]
+    types += [(Ignored, name) for name in OMEGACONF]
+    types.append((plain_dict, 'collections.defaultdict'))
+    types += [(history_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
+    for package in ('numpy.core', 'numpy._core'):  # numpy 1 and 2
+        types.append((reconstruct, f'{package}.multiarray._reconstruct'))
+        types.append((scalar, f'{package}.multiarray.scalar'))
+    return types
+
+
+def read_checkpoint(path: str | Path, map_location='cpu'):
+    """Read a checkpoint file.
+
+    Args:
+        path: a local file.
+        map_location: as in ``torch.load``.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        UserError: there is no such file, it is truncated or no checkpoint, or it holds something
+            that a checkpoint doesn't need. Nothing in it is run in any case.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f'{path.absolute()}: no such checkpoint file')
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:
+        raise UserError(_explain(path, error)) from error
+
+
+def load_from_local(filename: str, map_location=None):
+    """Read a local checkpoint for mmengine's ``CheckpointLoader``."""
+    return read_checkpoint(filename, map_location)
+
+
+def load_from_glmix(filename: str, map_location=None):
+    """Read a released checkpoint, ``glmix://NAME``, for mmengine's ``CheckpointLoader``."""
+    return read_checkpoint(find_release(filename), map_location)
+
+
+def install() -> None:
+    """Make every way in which mmengine reads checkpoints work, and safe."""
+    torch.serialization.add_safe_globals(admitted())
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    CheckpointLoader.register_scheme(prefixes=SCHEME, loader=load_from_glmix, force=True)
+    # torch.hub's downloads are still unpickled unsafely by default.
+    load_url = mmengine_checkpoint.load_url
+    if not isinstance(load_url, functools.partial):
+        mmengine_checkpoint.load_url = functools.partial(load_url, weights_only=True)
+
+
+def _explain(path: Path, error: Exception) -> str:
+    text = str(error)
+    refused = re.search(r'GLOBAL ([\w.]+)', text)
+    if isinstance(error, pickle.UnpicklingError) and refused:
+        return (
+            f'{path}: refused, for it holds {refused[1]}, which can run code or is not needed in a '
+            f'checkpoint; nothing of it was run. If you trust its source, load it there with '
+            f'torch.load(..., weights_only=False) and save its state dict alone'
+        )
+    detail = re.search(r'WeightsUnpickler error: (.+)', text) or re.match(
+        r'(.*?)(?:\. |\n|$)', text
+    )
+    return (
+        f'{path}: not a readable checkpoint ({path.stat().st_size:,} bytes; '
+        f'{type(error).__name__}: {detail[1]}); it may be truncated: copy or download it again'
+    )

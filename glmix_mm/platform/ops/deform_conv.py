@@ -1,0 +1,237 @@
+"""Deformable convolution v1 (Dai et al. 2017) and v2 (Zhu et al. 2019), by torchvision's kernels.
+
+Names and order of the arguments are mmcv's: W before H in v1, H before W in v2. The scratch
+buffers ``columns`` and ``ones`` and the number of images a pass, ``im2col_step``, are for mmcv's
+kernels; torchvision's have their own.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .precision import widen
+
+
+class Geometry(NamedTuple):
+    """The trailing arguments of torchvision's op, in its order."""
+
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+    dilation_h: int
+    dilation_w: int
+    groups: int
+    offset_groups: int
+    use_mask: bool
+
+
+def deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
+    """Write the deformable convolution v1 to ``output`` [N, D, H', W'].
+
+    Args:
+        input: [N, C, H, W].
+        weight: [D, C / group, kH, kW].
+        offset: [N, 2 * deformable_group * kH * kW, H', W'], y and x in turn, in px of the map.
+        output: written.
+        columns: unused.
+        ones: unused.
+        kW: width of the kernel (read from ``weight``).
+        kH: its height.
+        dW: stride along x.
+        dH: stride along y.
+        padW: zeros added on the left and right.
+        padH: zeros added above and below.
+        dilationW: px between the kernel's columns.
+        dilationH: px between its rows.
+        group: groups of channels that are convolved apart.
+        deformable_group: groups of channels with offsets of their own.
+        im2col_step: unused.
+    """
+    geometry = Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group, False)
+    output.copy_(_convolve(input, weight, offset, *_no_mask_no_bias(input, weight), geometry))
+
+
+def deform_conv_backward_input(
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,
+    gradInput: Tensor,
+    gradOffset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
+    """Write the gradients of ``input`` and ``offset`` to ``gradInput`` and ``gradOffset``."""
+    geometry = Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group, False)
+    fixed = _no_mask_no_bias(input, weight)
+    gradients = _gradients(gradOutput, input, weight, offset, *fixed, geometry)
+    gradInput.copy_(gradients[0])
+    gradOffset.copy_(gradients[2])
+
+
+def deform_conv_backward_parameters(
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,
+    gradWeight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    scale: float,
+    im2col_step: int,
+) -> None:
+    """Write ``scale`` times the gradient of the weight to ``gradWeight``.
+
+    torchvision's backward computes all gradients at once, so mmcv's two calls do that work twice.
+    """
+    geometry = Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group, False)
+    # mmcv doesn't pass the weight here, and its own gradient doesn't depend on it.
+    weight = torch.zeros_like(gradWeight)
+    fixed = _no_mask_no_bias(input, weight)
+    gradWeight.copy_(scale * _gradients(gradOutput, input, weight, offset, *fixed, geometry)[1])
+
+
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
+    """Write the deformable convolution v2 to ``output`` [N, D, H', W'].
+
+    Beyond v1 there are the bias [D] (empty unless ``with_bias``) and the mask
+    [N, deformable_group * kernel_h * kernel_w, H', W'] that multiplies each sample.
+    """
+    geometry = Geometry(
+        stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group, True
+    )
+    bias = bias if with_bias else _no_bias(weight)
+    output.copy_(_convolve(input, weight, offset, mask, bias, geometry))
+
+
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
+    """Write the gradients of v2's five tensors to the ``grad_*`` buffers of their shapes."""
+    geometry = Geometry(
+        stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group, True
+    )
+    bias = bias if with_bias else _no_bias(weight)
+    gradients = _gradients(grad_output, input, weight, offset, mask, bias, geometry)
+    buffers = [grad_input, grad_weight, grad_offset, grad_mask]
+    if with_bias:
+        buffers.append(grad_bias)
+    for buffer, gradient in zip(buffers, gradients, strict=False):
+        buffer.copy_(gradient)
+
+
+def _convolve(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    bias: Tensor,
+    geometry: Geometry,
+) -> Tensor:
+    tensors = widen(input, weight, offset, mask, bias)
+    return torch.ops.torchvision.deform_conv2d(*tensors, *geometry)
+
+
+def _gradients(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    bias: Tensor,
+    geometry: Geometry,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of input, weight, offset, mask and bias."""
+    tensors = widen(grad_output, input, weight, offset, mask, bias)
+    return torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry)
+
+
+def _no_mask_no_bias(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the placeholders that torchvision wants for an absent mask and bias."""
+    return input.new_zeros((input.shape[0], 1)), _no_bias(weight)
+
+
+def _no_bias(weight: Tensor) -> Tensor:
+    return weight.new_zeros(weight.shape[0])

@@ -1,0 +1,88 @@
+"""RoIAlign (He et al. 2017), by torchvision's kernels."""
+
+import torch
+from torch import Tensor
+
+from glmix_mm.errors import UserError
+
+from .precision import widen
+
+AVERAGE = 1
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the average of bilinear samples in each bin to ``output``.
+
+    Args:
+        input: [N, C, H, W].
+        rois: [K, 5], index of the image, then x1, y1, x2, y2 in px of the image.
+        output: [K, C, aligned_height, aligned_width], written.
+        argmax_y: only for max pooling, unused.
+        argmax_x: only for max pooling, unused.
+        aligned_height: bins along y.
+        aligned_width: bins along x.
+        spatial_scale: size of the map over the size of the image.
+        sampling_ratio: samples a bin along each axis; 0 for one a pixel.
+        pool_mode: 1 (average).
+        aligned: shift by half a pixel, and no minimum size.
+
+    Raises:
+        UserError: ``pool_mode`` is 0 (max).
+    """
+    _require_average(pool_mode)
+    values, rois = widen(input, rois)
+    output.copy_(
+        torch.ops.torchvision.roi_align(
+            values, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+        )
+    )
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the gradient of the map to ``grad_input`` [N, C, H, W]; arguments as in forward."""
+    _require_average(pool_mode)
+    gradient, rois = widen(grad_output, rois)
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            gradient,
+            rois,
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
+
+
+def _require_average(pool_mode: int) -> None:
+    if pool_mode != AVERAGE:
+        raise UserError(
+            "RoIAlign: found pool_mode='max', which needs the compiled mmcv; without it glmix_mm "
+            "serves pool_mode='avg': set that in roi_layer, or install the full mmcv"
+        )

@@ -1,0 +1,123 @@
+"""Import hooks that let the OpenMMLab packages run unchanged on a current platform.
+
+Two gaps have to be closed before anyone imports ``glmix_mm``: mmdet's own ``tools/train.py``
+imports ``mmcv.ops`` (which needs the compiled ``mmcv._ext``) in its first lines, and a config's
+``_base_ = 'glmix_mm::...'`` is resolved before its ``custom_imports`` are. An installed wheel
+therefore carries this file as ``_glmix_mm_startup.py``, with a ``.pth`` line that imports it, so
+it runs at the start of every Python process: standard library only, nothing imported early,
+nothing replaced that exists. ``import glmix_mm`` calls :func:`install` as well.
+"""
+
+import importlib.util
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+EXTENSION = 'mmcv._ext'
+CONFIG_MODULE = 'mmengine.config.config'
+CONFIG_PREFIX = 'glmix_mm::'
+
+
+def config_root() -> Path:
+    """Return the folder of this package's configs: the installed copy, else the checkout's."""
+    package = Path(importlib.util.find_spec('glmix_mm').origin).parent
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def resolve_config(name: str) -> str:
+    """Return the path that ``glmix_mm::NAME`` stands for; the ending ``.py`` may be left out.
+
+    Raises:
+        FileNotFoundError: no such config; the message lists the nearest names.
+    """
+    root = config_root()
+    path = root / name.removeprefix(CONFIG_PREFIX)
+    if not path.suffix:
+        path = path.with_suffix('.py')
+    if path.is_file():
+        return str(path)
+    import difflib
+
+    known = sorted(p.relative_to(root).as_posix() for p in root.rglob('*.py'))
+    near = difflib.get_close_matches(path.name, known, n=3, cutoff=0.4)
+    raise FileNotFoundError(
+        f'no config {CONFIG_PREFIX}{path.relative_to(root)} in {root}'
+        + (f'; did you mean {", ".join(near)}?' if near else '')
+    )
+
+
+def patch_config(module) -> None:
+    """Make mmengine's ``Config`` understand ``glmix_mm::`` paths (it knows a fixed list)."""
+    original = module.Config._get_cfg_path
+    if getattr(original, 'knows_glmix_mm', False):
+        return
+
+    def get_cfg_path(cfg_path: str, filename: str):
+        if cfg_path.startswith(CONFIG_PREFIX):
+            # No scope: these configs name their default scope themselves.
+            return resolve_config(cfg_path), None
+        return original(cfg_path, filename)
+
+    get_cfg_path.knows_glmix_mm = True
+    module.Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+class ServedExtensionFinder(MetaPathFinder):
+    """Serves ``mmcv._ext`` where no compiled one is found (it stands last in the search)."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Return a spec for ``mmcv._ext`` only."""
+        if fullname != EXTENSION:
+            return None
+        return ModuleSpec(fullname, ServedExtensionLoader(), origin='glmix_mm')
+
+
+class ServedExtensionLoader(Loader):
+    """Fills the module ``mmcv._ext`` with the functions of ``glmix_mm.platform.ops``."""
+
+    def create_module(self, spec):
+        """Use Python's default module object."""
+        return None
+
+    def exec_module(self, module):
+        """Copy the served functions into the module."""
+        from glmix_mm.platform.ops import provide
+
+        provide(module)
+
+
+class ConfigFinder(MetaPathFinder):
+    """Patches ``mmengine.config.config`` right after it is first imported."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Wrap the loader of mmengine's config module; leave every other module alone."""
+        if fullname != CONFIG_MODULE:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_and_patch(module):
+            execute(module)
+            patch_config(module)
+
+        spec.loader.exec_module = exec_and_patch
+        return spec
+
+
+def install() -> None:
+    """Install both hooks, once."""
+    names = {type(finder).__name__ for finder in sys.meta_path}
+    if ServedExtensionFinder.__name__ not in names:
+        sys.meta_path.append(ServedExtensionFinder())
+    if CONFIG_MODULE in sys.modules:
+        patch_config(sys.modules[CONFIG_MODULE])
+    elif ConfigFinder.__name__ not in names:
+        sys.meta_path.insert(0, ConfigFinder())
+
+
+if __name__ == '_glmix_mm_startup':
+    install()

@@ -1,0 +1,55 @@
+"""Packaging; everything static stands in pyproject.toml and requirements/."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+
+
+def requirements(name):
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+class BuildWithConfigs(build_py):
+    """Adds what stands outside the package: configs and tools, and the start-up hook."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # the checkout's own files are used
+            return
+        target = Path(self.build_lib)
+        ignore = shutil.ignore_patterns('__pycache__')
+        for folder in ('configs', 'tools'):
+            inside = target / 'glmix_mm' / '.mim' / folder
+            shutil.rmtree(inside, ignore_errors=True)
+            shutil.copytree(ROOT / folder, inside, ignore=ignore)
+        # See glmix_mm/platform/startup.py for why.
+        hook = ROOT / 'glmix_mm' / 'platform' / 'startup.py'
+        shutil.copyfile(hook, target / '_glmix_mm_startup.py')
+        (target / '_glmix_mm_startup.pth').write_text('import _glmix_mm_startup\n')
+
+
+setup(
+    name='glmix_mm',
+    version=re.search(r"__version__ = '(.+)'", (ROOT / 'glmix_mm/__init__.py').read_text())[1],
+    description='GLNet (GLMix, NeurIPS 2024) for mmdetection, mmsegmentation and mmpretrain',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    classifiers=[
+        'License :: OSI Approved :: Apache Software License',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
+    python_requires='>=3.10',
+    packages=find_packages(include=['glmix_mm', 'glmix_mm.*']),
+    install_requires=requirements('runtime') + requirements('mminstall'),
+    extras_require={'lite': requirements('optional'), 'tests': requirements('tests')},
+    cmdclass={'build_py': BuildWithConfigs},
+    zip_safe=False,
+)

@@ -1,0 +1,47 @@
+"""Look-up of released weights by name."""
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import _load_checkpoint
+
+from glmix_mm.errors import UserError
+from glmix_mm.platform.releases import RELEASES, find_release
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('GLMIX_CHECKPOINTS', str(tmp_path / 'named'))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    return [tmp_path / 'named', tmp_path / 'checkpoints', tmp_path / 'torch/hub/checkpoints']
+
+
+def test_folders_in_order(folders):
+    for value, folder in reversed(list(enumerate(folders))):
+        folder.mkdir(parents=True)
+        torch.save({'model': {'w': torch.tensor(value)}}, folder / 'glnet_4g.pth')
+        assert find_release('glmix://glnet_4g').resolve() == folder / 'glnet_4g.pth'
+        assert _load_checkpoint('glmix://glnet_4g')['model']['w'] == value
+
+
+@pytest.mark.parametrize('release', RELEASES)
+def test_absent_file(release, folders):
+    with pytest.raises(UserError) as info:
+        find_release(f'glmix://{release}')
+    message = str(info.value)
+    assert f'{release}.pth' in message and RELEASES[release] in message
+    assert all(str(folder) in message for folder in folders)
+    assert '--from-scratch' in message and 'OneDrive' in message and '\n' not in message
+
+
+def test_default_cache_folder(monkeypatch, tmp_path):
+    for variable in ('GLMIX_CHECKPOINTS', 'TORCH_HOME', 'XDG_CACHE_HOME'):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    with pytest.raises(UserError, match=f'{tmp_path}/.cache/torch/hub/checkpoints'):
+        find_release('glmix://glnet_9g_tklb')
+
+
+def test_unknown_release():
+    with pytest.raises(UserError, match='glmix://glnet_5g: no such release; known are glnet_4g'):
+        find_release('glmix://glnet_5g')
