@@ -1,0 +1,151 @@
+"""GLMix: convolution on the fine grid, attention on a few semantic slots (arXiv 2411.14429).
+
+The numbers in the comments are the steps of a block: initial slots (1), clustering (4, 5),
+attention among the slots (6), dispatch (7) and the local branch (8); the residual frame around
+them (2, 3, 9, 10) is :class:`glmix_mm.models.layers.Block`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import UserError
+from .layers import SelfAttention, depthwise_conv, to_map, to_tokens
+
+BRANCHES = ('both', 'local', 'global')
+CLUSTERINGS = ('soft', 'kmeans', 'static')
+SLOT_INITS = ('ada_avgpool', 'param')
+EPS = 1e-12  # keeps the cosine similarity of a zero vector finite
+KMEANS_ITERATIONS = 3
+
+
+class GLMix(nn.Module):
+    """Mixes the positions of a map locally by convolution and globally through semantic slots.
+
+    Args:
+        dim: channels C.
+        head_dim: channels of a head of the slot attention.
+        slot_grid: rows and columns of the initial slots; their product is the number of slots S.
+        slot_init: initial slots: 'ada_avgpool' pools them from the block's input, 'param' learns
+            them.
+        branches: 'both', or 'local' or 'global' alone (ablation).
+        clustering: 'soft' (the paper's); 'kmeans', hard assignments by cosine similarity, for
+            clustering and dispatch alike; or 'static', the learned initial slots themselves,
+            without re-assignment (ablations).
+        slot_attention: whether the slots attend to each other (ablation).
+        local_kernel_size: size of the depthwise convolution of the local branch.
+
+    Raises:
+        UserError: an option has an unknown value, or the options contradict each other.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        head_dim: int = 32,
+        slot_grid: tuple[int, int] = (8, 8),
+        slot_init: str = 'ada_avgpool',
+        branches: str = 'both',
+        clustering: str = 'soft',
+        slot_attention: bool = True,
+        local_kernel_size: int = 5,
+    ):
+        super().__init__()
+        _check('branches', branches, BRANCHES)
+        _check('clustering', clustering, CLUSTERINGS)
+        _check('slot_init', slot_init, SLOT_INITS)
+        if clustering == 'static' and slot_init != 'param':
+            raise UserError(
+                "GLMix: clustering='static' has no pooled slots to use: set slot_init='param'"
+            )
+        self.slot_grid = tuple(slot_grid)
+        self.clustering = clustering
+        self.local = self.slots = self.slot_scale = self.init_slots = None
+        if branches != 'global':
+            self.local = nn.Sequential(
+                nn.Conv2d(dim, dim, 1),
+                depthwise_conv(dim, local_kernel_size),
+                nn.Conv2d(dim, dim, 1),
+            )
+        self.has_global = branches != 'local'
+        if not self.has_global:
+            return
+        if clustering != 'kmeans':
+            self.slot_scale = nn.Parameter(torch.tensor(dim**-0.5))
+        if slot_init == 'param':
+            self.init_slots = nn.Parameter(torch.empty(1, slot_grid[0] * slot_grid[1], dim))
+            nn.init.normal_(self.init_slots, std=0.02)
+        self.slot_attention = SelfAttention(dim, head_dim) if slot_attention else nn.Identity()
+
+    def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
+        """Mix a normalised map.
+
+        Args:
+            x: the normalised map, (N, C, h, w).
+            block_input: the map that entered the block, (N, C, h, w); initial slots are its means.
+
+        Returns:
+            The sum of the local and the global branch, (N, C, h, w).
+        """
+        if self.local is None:
+            return self.mix_globally(x, block_input)
+        local = self.local(x)  # (8)
+        return local + self.mix_globally(x, block_input) if self.has_global else local
+
+    def mix_globally(self, x: Tensor, block_input: Tensor) -> Tensor:
+        """Cluster into slots, let the slots attend to each other, dispatch them to the map."""
+        tokens = to_tokens(x)  # (N, L, C)
+        slots = self.initial_slots(block_input)  # (N, S, C)
+        if self.clustering == 'kmeans':
+            slots, assignment = kmeans(tokens, slots)
+            gather = assignment
+        else:
+            logits = self.slot_logits(tokens, slots)
+            gather = logits.softmax(2).to(tokens.dtype)
+            if self.clustering == 'soft':  # (5)
+                slots = torch.bmm(logits.softmax(1).to(tokens.dtype).transpose(1, 2), tokens)
+        slots = self.slot_attention(slots)  # (6)
+        return to_map(torch.bmm(gather, slots), *x.shape[2:])  # (7)
+
+    def initial_slots(self, block_input: Tensor) -> Tensor:
+        """Return the slots before clustering, (N, S, C), row-major over the slot grid (1)."""
+        if self.init_slots is not None:
+            return self.init_slots.expand(len(block_input), -1, -1)
+        return to_tokens(F.adaptive_avg_pool2d(block_input, self.slot_grid))
+
+    def slot_logits(self, tokens: Tensor, slots: Tensor) -> Tensor:
+        """Return the scaled cosine similarity of tokens and slots, (N, L, S), in float32 or above.
+
+        The tokens' norms divide the products, so no normalised copy of the tokens is made (4).
+        """
+        with torch.autocast(tokens.device.type, enabled=False):
+            tokens, slots = at_least_float32(tokens), at_least_float32(slots)
+            scaled = F.normalize(slots, dim=2, eps=EPS) * self.slot_scale
+            norm = torch.linalg.vector_norm(tokens, dim=2, keepdim=True).clamp_min(EPS)
+            return torch.bmm(tokens, scaled.transpose(1, 2)) / norm
+
+
+def kmeans(tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """Cluster tokens (N, L, C) by cosine similarity, from the given slots (N, S, C).
+
+    Returns:
+        The clusters' means (N, S, C), where an empty cluster keeps its slot, and the one-hot
+        assignment (N, L, S). Gradients pass through the means alone.
+    """
+    for _ in range(KMEANS_ITERATIONS):
+        similarity = torch.bmm(tokens, F.normalize(slots, dim=2, eps=EPS).transpose(1, 2))
+        assignment = F.one_hot(similarity.argmax(2), slots.shape[1]).to(tokens.dtype)
+        size = assignment.sum(1).unsqueeze(2)  # (N, S, 1)
+        mean = torch.bmm(assignment.transpose(1, 2), tokens) / size.clamp_min(1)
+        slots = torch.where(size > 0, mean, slots)
+    return slots, assignment
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 if it is in a half precision, else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f'GLMix: {option}={value!r} is none of {", ".join(map(repr, allowed))}')

@@ -1,0 +1,242 @@
+"""GLNet (NeurIPS 2024, arXiv 2411.14429): blocks, stages, variants, from top to bottom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..errors import UserError
+from .glmix import GLMix
+from .layers import MLP, BatchNorm2d, Block, ConvFFN, GlobalAttention, LayerNorm2d, SelfAttention
+from .pretrained import Rename
+from .pyramid import PyramidBackbone, Stage
+
+HEAD_DIM = 32
+MIXERS = ('glmix', 'mha', 'mha_nchw', 'glmix.mha_nchw')
+
+
+@dataclass(frozen=True)
+class GLNetArch:
+    """What sets one GLNet apart from another.
+
+    Attributes:
+        channels: channels of each stage.
+        depths: blocks of each stage.
+        ffn_ratio: hidden channels of the feed-forward networks over their channels.
+        mixers: what the blocks of each stage mix by: 'glmix'; 'mha', a plain transformer block;
+            'mha_nchw', attention with the GLMix block's position encoding and FFN; or
+            'glmix.mha_nchw', both in turn.
+        patch_embed: 'ovlp' (overlapping convolutions) or 'non_ovlp'.
+        cpe_ks: kernel size of the conditional position encoding, 0 for none.
+        mlp_dw: whether the FFNs of 'glmix' and 'mha_nchw' hold a depthwise convolution.
+        layer_scale: initial layer scale, None for none.
+        slot_init: initial slots, 'ada_avgpool' or 'param' (learned).
+    """
+
+    channels: Sequence[int]
+    depths: Sequence[int]
+    ffn_ratio: int
+    mixers: Sequence[str]
+    patch_embed: str
+    cpe_ks: int
+    mlp_dw: bool
+    layer_scale: float | None = None
+    slot_init: str = 'ada_avgpool'
+
+
+# Variants of the paper (its Table 8 and the authors' model card), then this project's own.
+_STL = GLNetArch(
+    channels=(96, 192, 384, 768),
+    depths=(2, 2, 6, 2),
+    ffn_ratio=4,
+    mixers=('glmix', 'glmix', 'glmix', 'mha'),
+    patch_embed='non_ovlp',
+    cpe_ks=0,
+    mlp_dw=False,
+)
+_4G = GLNetArch(
+    channels=(64, 128, 256, 512),
+    depths=(4, 4, 18, 4),
+    ffn_ratio=3,
+    mixers=('glmix', 'glmix', 'glmix.mha_nchw', 'mha_nchw'),
+    patch_embed='ovlp',
+    cpe_ks=3,
+    mlp_dw=True,
+)
+ARCHS = {
+    'stl': _STL,
+    'stl_paramslot': replace(_STL, slot_init='param'),
+    '4g': _4G,
+    '9g': replace(_4G, channels=(96, 192, 384, 768)),
+    '16g': replace(_4G, channels=(128, 256, 512, 1024), layer_scale=1e-4),
+    # For tests and the demo: every kind of block of 4G in about a million parameters.
+    'nano': replace(_4G, channels=(32, 64, 128, 192), depths=(1, 1, 2, 1)),
+}
+
+
+@MODELS.register_module()
+class GLNet(PyramidBackbone):
+    """GLNet as a backbone for dense prediction.
+
+    The authors released classification code only. As in their earlier BiFormer, an extra layer
+    norm stands on each output as it leaves the backbone; the classifier is dropped.
+
+    Args:
+        arch: 'stl', 'stl_paramslot', '4g', '9g', '16g', 'nano', or a dict of
+            :class:`GLNetArch`'s attributes.
+        drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
+        slot_grid, branches, clustering, slot_attention, local_kernel_size: the paper's ablations
+            of the GLMix block, see :class:`glmix_mm.models.glmix.GLMix`.
+        **kwargs: ``out_indices``, ``norm_eval``, ``frozen_stages``, ``with_cp`` and ``init_cfg``,
+            see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+
+    Raises:
+        UserError: an unknown variant or an option out of its range.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = '4g',
+        drop_path_rate: float = 0.0,
+        slot_grid: tuple[int, int] = (8, 8),
+        branches: str = 'both',
+        clustering: str = 'soft',
+        slot_attention: bool = True,
+        local_kernel_size: int = 5,
+        **kwargs,
+    ):
+        settings = resolve_arch(arch)
+        glmix = dict(
+            slot_grid=slot_grid,
+            slot_init=settings.slot_init,
+            branches=branches,
+            clustering=clustering,
+            slot_attention=slot_attention,
+            local_kernel_size=local_kernel_size,
+        )
+        count = sum(settings.depths)
+        drop_rates = (drop_path_rate * j / max(count - 1, 1) for j in range(count))
+        stages = []
+        for i, (dim, depth) in enumerate(zip(settings.channels, settings.depths, strict=True)):
+            previous = settings.channels[i - 1] if i else None
+            mixers = settings.mixers[i].split('.')
+            blocks = [
+                make_block(mixers[j % len(mixers)], dim, settings, glmix, next(drop_rates))
+                for j in range(depth)
+            ]
+            stages.append(Stage(EMBEDS[settings.patch_embed](previous, dim), blocks))
+        super().__init__(
+            stages,
+            settings.channels,
+            output_norm=LayerNorm2d,
+            renames=STEM_RENAMES[settings.patch_embed] + RENAMES,
+            **kwargs,
+        )
+        self.arch = arch
+        self.apply(_init_like_authors)
+
+
+def resolve_arch(arch: str | dict) -> GLNetArch:
+    """Return the settings of a variant's name or of a dict of one's own.
+
+    Raises:
+        UserError: unknown name, a missing or unknown entry, or one with an unknown value.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise UserError(f'GLNet: arch={arch!r} is none of {", ".join(ARCHS)}')
+        return ARCHS[arch]
+    known = {field.name for field in fields(GLNetArch)}
+    required = {'channels', 'depths', 'ffn_ratio', 'mixers', 'patch_embed', 'cpe_ks', 'mlp_dw'}
+    if set(arch) - known or required - set(arch):
+        raise UserError(
+            f'GLNet: arch as a dict needs {sorted(required)} and may have '
+            f'{sorted(known - required)}; found {sorted(arch)}'
+        )
+    settings = GLNetArch(**arch)
+    lengths = {len(settings.channels), len(settings.depths), len(settings.mixers)}
+    if lengths != {4}:
+        raise UserError(
+            'GLNet: channels, depths and mixers of arch need one entry for each of 4 stages'
+        )
+    if settings.patch_embed not in EMBEDS:
+        raise UserError(
+            f'GLNet: patch_embed={settings.patch_embed!r} is none of {", ".join(EMBEDS)}'
+        )
+    for mixer in settings.mixers:
+        if mixer not in MIXERS:
+            raise UserError(f'GLNet: mixer {mixer!r} is none of {", ".join(MIXERS)}')
+    for dim in settings.channels:
+        if dim % HEAD_DIM:
+            raise UserError(
+                f'GLNet: {dim} channels are not a multiple of {HEAD_DIM}, the head size'
+            )
+    return settings
+
+
+def make_block(mixer: str, dim: int, arch: GLNetArch, glmix: dict, drop_path: float) -> Block:
+    """Return one block: 'glmix', 'mha_nchw' (attention in the same frame) or 'mha' (plain)."""
+    hidden_dim = arch.ffn_ratio * dim
+    common = dict(layer_scale=arch.layer_scale, drop_path=drop_path)
+    if mixer == 'mha':
+        return Block(dim, GlobalAttention(dim, HEAD_DIM), MLP(dim, hidden_dim), **common)
+    mix = GLMix(dim, HEAD_DIM, **glmix) if mixer == 'glmix' else GlobalAttention(dim, HEAD_DIM)
+    ffn = ConvFFN(dim, hidden_dim, depthwise=arch.mlp_dw)
+    return Block(dim, mix, ffn, cpe_ks=arch.cpe_ks, **common)
+
+
+def overlapping_embed(previous: int | None, dim: int) -> nn.Sequential:
+    """Return a stem of stride 4 (``previous`` is None) or a stage's downsampling of stride 2."""
+    if previous is not None:
+        return nn.Sequential(nn.Conv2d(previous, dim, 3, stride=2, padding=1), BatchNorm2d(dim))
+    return nn.Sequential(
+        nn.Conv2d(3, dim // 2, 3, stride=2, padding=1),
+        BatchNorm2d(dim // 2),
+        nn.GELU(),
+        nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1),
+        BatchNorm2d(dim),
+    )
+
+
+def patch_embed(previous: int | None, dim: int) -> nn.Sequential:
+    """Return the same for patches that do not overlap, as in Swin's layout."""
+    if previous is not None:
+        return nn.Sequential(BatchNorm2d(previous), nn.Conv2d(previous, dim, 2, stride=2))
+    return nn.Sequential(nn.Conv2d(3, dim, 4, stride=4), BatchNorm2d(dim))
+
+
+EMBEDS = {'ovlp': overlapping_embed, 'non_ovlp': patch_embed}
+
+# Keys of the official checkpoints -> keys of this module, applied in turn.
+STEM_RENAMES = {
+    'ovlp': (
+        Rename(r'^downsample_layers\.0\.1\.', 'stages.0.embed.0.'),
+        Rename(r'^downsample_layers\.0\.2\.', 'stages.0.embed.1.'),
+        Rename(r'^downsample_layers\.0\.4\.', 'stages.0.embed.3.'),
+        Rename(r'^downsample_layers\.0\.5\.', 'stages.0.embed.4.'),
+    ),
+    'non_ovlp': (),
+}
+RENAMES = (
+    Rename(r'^downsample_layers\.(\d)\.', r'stages.\1.embed.'),
+    Rename(r'\.pos_conv\.', '.cpe.'),
+    Rename(r'\.(slot_scale|init_slots)$', r'.mixer.\1'),
+    Rename(r'\.relation_mha\.in_proj_', '.mixer.slot_attention.qkv.'),
+    Rename(r'\.relation_mha\.out_proj\.', '.mixer.slot_attention.proj.'),
+    Rename(r'\.mha_op\.in_proj_', '.mixer.qkv.'),
+    Rename(r'\.mha_op\.out_proj\.', '.mixer.proj.'),
+    Rename(r'\.feature_conv\.', '.mixer.local.'),
+    Rename(r'\.mlp\.0\.', '.ffn.expand.'),
+    Rename(r'\.mlp\.1\.', '.ffn.depthwise.'),
+    Rename(r'\.mlp\.[23]\.', '.ffn.reduce.'),  # 2 where there are no convolutions
+)
+
+
+def _init_like_authors(module: nn.Module) -> None:
+    # Convolutions keep PyTorch's default; qkv is initialised as nn.MultiheadAttention's in_proj.
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, SelfAttention):
+        nn.init.xavier_uniform_(module.qkv.weight)

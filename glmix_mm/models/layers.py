@@ -1,0 +1,196 @@
+"""Layers that more than one backbone family uses.
+
+Feature maps are (N, C, h, w) tensors in channels_last memory, so a map and its (N, h * w, C) tokens
+are two views of the same memory and moving between them copies nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """View a map (N, C, h, w) as row-major tokens (N, h * w, C); copies unless channels_last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """View tokens (N, h * w, C) as a channels_last map (N, C, h, w)."""
+    return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+class _CanonicalGradient(torch.autograd.Function):
+    """Identity whose gradient is channels_last with canonical strides; the memory is kept."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        # `contiguous` alone ignores the strides of axes of one element; a flat view has none.
+        n, c, h, w = grad.shape
+        return grad.permute(0, 2, 3, 1).reshape(-1).view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose backward is right whatever the strides of the incoming gradient.
+
+    PyTorch (seen in 2.13 and 2.15, CPU) returns wrong gradients, without a warning, for an NCHW
+    batch of one whose incoming gradient is laid out as channels_last except for the batch stride.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, h, w) over N, h and w, or with the running statistics in eval mode."""
+        x = super().forward(x)
+        return _CanonicalGradient.apply(x) if x.requires_grad else x
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of a map (N, C, h, w), eps 1e-6."""
+
+    def __init__(self, dim: int):
+        super().__init__(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised map, (N, C, h, w), channels_last."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Linear2d(nn.Linear):
+    """A linear layer on the channels of a map (N, C, h, w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_features, h, w), channels_last."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """Multiplies each channel of a map by a learned factor (CaiT, arXiv 2103.17239)."""
+
+    def __init__(self, dim: int, init: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), float(init)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale (N, C, h, w)."""
+        return x * self.gamma.view(-1, 1, 1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over all tokens.
+
+    Args:
+        dim: channels C.
+        head_dim: channels of a head; C must be a multiple of it.
+
+    Computes what ``torch.nn.MultiheadAttention`` with C / head_dim heads does; its ``in_proj`` is
+    ``qkv`` here and its ``out_proj`` is ``proj``.
+    """
+
+    def __init__(self, dim: int, head_dim: int):
+        super().__init__()
+        self.head_dim = head_dim
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (N, L, C) to (N, L, C)."""
+        qkv = self.qkv(tokens).unflatten(2, (3, -1, self.head_dim))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, L, head_dim)
+        out = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class GlobalAttention(SelfAttention):
+    """Multi-head self-attention over all positions of a map."""
+
+    def forward(self, x: Tensor, block_input: Tensor | None = None) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w); ``block_input`` is not used."""
+        return to_map(super().forward(to_tokens(x)), *x.shape[2:])
+
+
+class MLP(nn.Module):
+    """Feed-forward network of linear layers on a map (N, C, h, w): Linear, GELU, Linear."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.expand = Linear2d(dim, hidden_dim)
+        self.act = nn.GELU()
+        self.reduce = Linear2d(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w)."""
+        return self.reduce(self.act(self.expand(x)))
+
+
+class ConvFFN(nn.Module):
+    """Feed-forward network of convolutions on a map (N, C, h, w).
+
+    conv1x1 to ``hidden_dim``, then (with ``depthwise``) z + dwconv3x3(z), GELU, conv1x1 back.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, depthwise: bool):
+        super().__init__()
+        self.expand = nn.Conv2d(dim, hidden_dim, 1)
+        self.depthwise = depthwise_conv(hidden_dim, 3) if depthwise else None
+        self.act = nn.GELU()
+        self.reduce = nn.Conv2d(hidden_dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w)."""
+        x = self.expand(x)
+        if self.depthwise is not None:
+            x = x + self.depthwise(x)
+        return self.reduce(self.act(x))
+
+
+class Block(nn.Module):
+    """The residual frame that every block of every family fills: position, mixer, FFN.
+
+    x <- x + dwconv(x) if there is a conditional position encoding; then
+    x <- x + DropPath(LS(mixer(norm(x), x0))) and x <- x + DropPath(LS(ffn(norm(x)))), where x0 is
+    the block's input.
+
+    Args:
+        dim: channels C.
+        mixer: mixes positions; called with the normalised map and the block's input.
+        ffn: mixes channels.
+        cpe_ks: kernel size of the conditional position encoding; 0 for none.
+        layer_scale: initial value of the layer scales; None for none.
+        drop_path: probability of dropping a residual branch of an image in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        ffn: nn.Module,
+        cpe_ks: int = 0,
+        layer_scale: float | None = None,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        self.cpe = depthwise_conv(dim, cpe_ks) if cpe_ks else None
+        self.norm1 = LayerNorm2d(dim)
+        self.mixer = mixer
+        self.norm2 = LayerNorm2d(dim)
+        self.ffn = ffn
+        scaled = layer_scale is not None
+        self.ls1 = LayerScale(dim, layer_scale) if scaled else nn.Identity()
+        self.ls2 = LayerScale(dim, layer_scale) if scaled else nn.Identity()
+        self.drop_path = StochasticDepth(drop_path, 'row') if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w)."""
+        block_input = x
+        if self.cpe is not None:
+            x = x + self.cpe(x)
+        x = x + self.drop_path(self.ls1(self.mixer(self.norm1(x), block_input)))
+        return x + self.drop_path(self.ls2(self.ffn(self.norm2(x))))
+
+
+def depthwise_conv(dim: int, kernel_size: int) -> nn.Conv2d:
+    """Return a depthwise convolution that keeps the map's size; ``kernel_size`` is odd."""
+    return nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)

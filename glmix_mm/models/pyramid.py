@@ -1,0 +1,172 @@
+"""What every backbone here shares: outputs and their norms, freezing, checkpointing, weights."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import UserError
+from .pretrained import Rename, load_pretrained
+
+MIN_SIZE = 32  # pixels: the stride of the last stage
+
+
+class Stage(nn.Module):
+    """A patch embedding, which lowers the resolution, and the blocks that follow it."""
+
+    def __init__(self, embed: nn.Module, blocks: Sequence[nn.Module]):
+        super().__init__()
+        self.embed = embed
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
+        """Map (N, C, h, w) to (N, C', h', w').
+
+        With ``recompute``, the blocks' inner activations are not kept for the backward pass but
+        computed again in it.
+        """
+        x = self.embed(x)
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return x
+
+
+class PyramidBackbone(BaseModule):
+    """A backbone of four stages at strides 4, 8, 16 and 32 with one norm per output.
+
+    A family states its stages and the renames of its official checkpoints; the rest is here.
+
+    Args:
+        stages: the four stages.
+        channels: channels of each stage's output.
+        output_norm: makes the norm of an output from its number of channels. The norm stands on
+            the output only: the next stage gets the map without it.
+        out_indices: which stages to output. Stages after the last of them are not kept.
+        norm_eval: whether batch norms use, and keep, their running statistics in training mode.
+        frozen_stages: how much to freeze: -1 nothing, 0 the stem, k the first k stages.
+        with_cp: whether to recompute the blocks' activations in the backward pass (gradient
+            checkpointing), trading time for memory.
+        renames: how the official checkpoints' keys become this module's.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` or None.
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        channels: Sequence[int],
+        output_norm,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        norm_eval: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        renames: Sequence[Rename] = (),
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg=init_cfg)
+        count = len(stages)
+        indices = tuple(out_indices)
+        if (
+            not indices
+            or sorted(set(indices)) != list(indices)
+            or not 0 <= indices[0] <= indices[-1] < count
+        ):
+            raise UserError(
+                f'{self.name}: out_indices={out_indices} must be ascending stage numbers '
+                f'from 0 to {count - 1}'
+            )
+        if not -1 <= frozen_stages <= count:
+            raise UserError(
+                f'{self.name}: frozen_stages={frozen_stages} must be from -1 (nothing) to {count}'
+            )
+        self.out_indices = indices
+        self.out_channels = tuple(channels[i] for i in indices)
+        self.norm_eval = norm_eval
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        self.renames = tuple(renames)
+        self.stages = nn.ModuleList(stages[: indices[-1] + 1])
+        for i in indices:
+            self.add_module(f'norm{i}', output_norm(channels[i]))
+        self._freeze()
+
+    @property
+    def name(self) -> str:
+        """Return the family's name, as error messages give it."""
+        return type(self).__name__
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the normalised outputs of the stages in ``out_indices``.
+
+        Args:
+            x: images (N, 3, H, W), normalised; H and W are at least 32 px, of any value.
+
+        Returns:
+            One map (N, C_i, ceil(H / s), ceil(W / s)) per output, s its stride (floor instead of
+            ceil where patch embeddings do not overlap).
+
+        Raises:
+            UserError: the images are smaller than 32 px.
+        """
+        maps = self.forward_stages(x)
+        return tuple(getattr(self, f'norm{i}')(maps[i]) for i in self.out_indices)
+
+    def forward_stages(self, x: Tensor) -> list[Tensor]:
+        """Return each stage's own output, before the output norms, (N, C_i, h_i, w_i)."""
+        if min(x.shape[2:]) < MIN_SIZE:
+            raise UserError(
+                f'{self.name}: images of {x.shape[2]} x {x.shape[3]} px are too small: height and '
+                f'width must be at least {MIN_SIZE} px'
+            )
+        x = x.contiguous(memory_format=torch.channels_last)
+        recompute = self.with_cp and self.training and torch.is_grad_enabled()
+        maps = []
+        for stage in self.stages:
+            x = stage(x, recompute)
+            maps.append(x)
+        return maps
+
+    def init_weights(self) -> None:
+        """Load the pretrained weights that ``init_cfg`` names; without one, keep the initial ones.
+
+        Raises:
+            UserError: the checkpoint is missing, unsafe, or does not fit (see
+                :func:`glmix_mm.models.pretrained.load_pretrained`).
+        """
+        config = self.init_cfg
+        if config:
+            kind = config.get('type') if isinstance(config, dict) else config
+            if kind != 'Pretrained' or not config.get('checkpoint'):
+                raise UserError(
+                    f"{self.name}: init_cfg must be dict(type='Pretrained', checkpoint=...) or "
+                    f'None, not {config!r}'
+                )
+            report = load_pretrained(self, config['checkpoint'], self.renames, config.get('prefix'))
+            print_log(report, logger='current')
+        self._is_init = True
+
+    def train(self, mode: bool = True) -> 'PyramidBackbone':
+        """Switch to training or evaluation mode, frozen parts and ``norm_eval`` heeded."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        frozen = [self.stages[0].embed] if self.frozen_stages >= 0 else []
+        for i in range(min(self.frozen_stages, len(self.stages))):
+            frozen.append(self.stages[i])
+            if i in self.out_indices:
+                frozen.append(getattr(self, f'norm{i}'))
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)

@@ -1,0 +1,143 @@
+"""Loading of official and own checkpoints: what fits, what is left out, what is refused."""
+
+import golden
+import pytest
+import torch
+
+from glmix_mm.errors import UserError
+from glmix_mm.models import GLNet, pyramid
+from glmix_mm.models.pretrained import load_pretrained
+
+
+@pytest.fixture(scope='module')
+def official():
+    return golden.official_state('glnet_4g')
+
+
+def save(folder, content, name='weights.pth'):
+    path = folder / name
+    torch.save(content, path)
+    return str(path)
+
+
+def load(path, arch='4g', prefix=None, **options):
+    model = GLNet(arch, init_cfg=dict(type='Pretrained', checkpoint=path), **options)
+    report = load_pretrained(model, path, model.renames, prefix)
+    return model, report
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda s: {'model': s},
+        lambda s: {'model_ema': s, 'model': {'other': torch.zeros(1)}},
+        lambda s: {'state_dict': s, 'meta': {'epoch': 3}},
+        lambda s: s,
+        lambda s: {'model': prefixed(s, 'module.')},
+        lambda s: {'state_dict': {**prefixed(s, 'backbone.'), 'neck.weight': torch.zeros(2)}},
+        lambda s: {'state_dict': prefixed(s, 'module.backbone.')},
+        lambda s: {'model': {**s, 'tklb_aux_head.weight': torch.zeros(3, 512)}},
+    ],
+    ids=['model', 'ema', 'state_dict', 'bare', 'module', 'backbone', 'both', 'token-labeling'],
+)
+def test_layouts(wrap, official, tmp_path):
+    model, report = load(save(tmp_path, wrap(official)))
+    loaded = model.stages[2].blocks[1].mixer.qkv.weight
+    assert torch.equal(loaded, official['stages.2.blocks.1.mha_op.in_proj_weight'].float())
+    stem = official['downsample_layers.0.5.running_var'].float()
+    assert torch.equal(model.stages[0].embed[4].running_var, stem)
+    assert 'loaded 634 of 642 tensors' in report and 'left out' in report
+
+
+def test_log_says_how_many(official, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(pyramid, 'print_log', lambda line, logger: lines.append(line))
+    GLNet(
+        '4g', init_cfg=dict(type='Pretrained', checkpoint=save(tmp_path, official))
+    ).init_weights()
+    assert len(lines) == 1 and 'loaded 634 of 642 tensors from the top level' in lines[0]
+
+
+def test_own_checkpoint_round_trip(tmp_path):
+    torch.manual_seed(0)
+    source = GLNet('nano')
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter)
+    path = save(tmp_path, {'state_dict': prefixed(source.state_dict(), 'backbone.')})
+    model, report = load(path, 'nano')
+    for key, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+    count = len(source.state_dict())
+    assert f'loaded {count} of {count} tensors' in report
+
+
+def test_fewer_outputs_leave_out_what_they_do_not_use(tmp_path):
+    source = GLNet('nano')
+    model, report = load(save(tmp_path, source.state_dict()), 'nano', out_indices=(0, 2))
+    assert torch.equal(model.norm2.weight, source.norm2.weight)
+    unused = [k for k in source.state_dict() if k.startswith(('stages.3.', 'norm1.', 'norm3.'))]
+    assert f'left out {len(unused)} of stages or outputs' in report
+
+
+def test_prefix_of_init_cfg(official, tmp_path):
+    path = save(tmp_path, prefixed(official, 'teacher.'))
+    assert 'loaded 634' in load(path, prefix='teacher')[1]
+    with pytest.raises(UserError, match="no key begins with the prefix 'student"):
+        load(path, prefix='student')
+
+
+def changed(state, **changes):
+    state = {**state, **{key.replace('__', '.'): value for key, value in changes.items()}}
+    return {key: value for key, value in state.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (
+            dict(stages__0__blocks__0__slot_scale=None),
+            '1 missing (stages.0.blocks.0.mixer.slot_scale)',
+        ),
+        (dict(stages__0__blocks__9__slot_scale=torch.zeros(())), '1 unexpected (stages.0.blocks.9'),
+        (dict(extra=torch.zeros(3)), '1 unexpected (extra)'),
+        (dict(norm1__weight=torch.ones(128)), '7 missing (norm0.weight'),
+        (
+            dict(stages__0__blocks__0__norm1__weight=torch.zeros(65)),
+            '1 misshapen (stages.0.blocks.0.norm1.weight (65,) instead of (64,))',
+        ),
+    ],
+)
+def test_anything_else_is_an_error_and_loads_nothing(content, message, official, tmp_path):
+    path = save(tmp_path, {'model': changed(official, **content)})
+    model = GLNet('4g', init_cfg=dict(type='Pretrained', checkpoint=path))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(UserError) as info:
+        model.init_weights()
+    assert message in str(info.value) and 'weights.pth does not fit GLNet-4g' in str(info.value)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_another_variant_lists_what_differs(official, tmp_path):
+    with pytest.raises(UserError, match=r'does not fit GLNet-9g: \d+ misshapen'):
+        load(save(tmp_path, official), '9g')
+
+
+def test_a_file_that_matches_nothing(tmp_path):
+    with pytest.raises(UserError, match=r'matches nothing of GLNet-nano: .* missing .* unexpected'):
+        load(save(tmp_path, {'state_dict': {'conv1.weight': torch.zeros(3)}}), 'nano')
+
+
+@pytest.mark.parametrize('content', [{'epoch': 3}, [1, 2], {'model': {}}], ids=str)
+def test_no_weights(content, tmp_path):
+    with pytest.raises(UserError, match=r"no weights found; expected tensors under 'model_ema'"):
+        load(save(tmp_path, content), 'nano')
+
+
+@pytest.mark.parametrize('init_cfg', [dict(type='Kaiming'), dict(type='Pretrained')], ids=str)
+def test_other_init_cfg(init_cfg):
+    with pytest.raises(UserError, match='init_cfg must be dict'):
+        GLNet('nano', init_cfg=init_cfg).init_weights()
