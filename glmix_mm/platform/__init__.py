@@ -1,5 +1,7 @@
 """What makes the OpenMMLab stack run on a current Python and torch, one file a concern."""
 
+import warnings
+
 from .startup import config_root, install, resolve_config
 
 __all__ = ['config_root', 'install', 'ready', 'resolve_config']
@@ -9,6 +11,8 @@ def ready() -> None:
     """Ready the platform; idempotent, and called by ``import glmix_mm``."""
     from . import checkpoint, files
 
+    # mmengine uses it; requirements/runtime.txt keeps the setuptools that still has it.
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
     install()
     checkpoint.install()
     files.install()

@@ -11,8 +11,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary file in the same folder.
 
     Raises:
-        OSError: the disk is full, or the folder can't be written to. The temporary file is removed,
-            and what stood at ``path`` before is still there.
+        OSError: the disk is full, or the folder can't be written to; it names ``path``. The
+            temporary file is removed, and what stood at ``path`` before is still there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +24,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write names no file by itself
         raise
 
 

@@ -30,8 +30,9 @@ def test_failure_leaves_the_old_file_and_no_trace(tmp_path, monkeypatch, failing
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(OSError, match='No space left') as info:
         write_atomically(path, b'new')
+    assert info.value.filename == str(path)
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['file.bin']
 

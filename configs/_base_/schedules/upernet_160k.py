@@ -1,0 +1,16 @@
+# UperNet: 160,000 iterations with AdamW, 16 images a batch (8 GPUs x 2), in mixed precision.
+_base_ = 'mmseg::_base_/schedules/schedule_160k.py'
+
+optimizer = None  # mmseg's SGD; what is built stands in optim_wrapper
+optim_wrapper = dict(
+    _delete_=True,
+    type='AutoAmpOptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, weight_decay=0.01),
+    paramwise_cfg=dict(norm_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=1500, end=160000, by_epoch=False),
+]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=3, save_best='mIoU'))
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,0 +1,17 @@
+# UperNet with GLNet-STL: 160,000 iterations of ADE20K.
+# GLNet's authors released no segmentation recipe; the nearest that is published is that of
+# BiFormer, their previous backbone, followed here. The drop path rate is GLNet-4G's.
+# Train it: tools/dist_train.sh configs/upernet_glnet_stl_160k.py 8
+_base_ = [
+    './_base_/backbones/glnet_stl.py',
+    './_base_/models/upernet.py',
+    './_base_/datasets/ade20k_upernet.py',
+    './_base_/schedules/upernet_160k.py',
+    './_base_/runtime_seg.py',
+]
+
+model = dict(
+    backbone=dict(**_base_.glnet, drop_path_rate=0.3),
+    decode_head=dict(in_channels=_base_.glnet_channels),
+    auxiliary_head=dict(in_channels=_base_.glnet_channels[2]),
+)

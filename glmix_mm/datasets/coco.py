@@ -1,0 +1,219 @@
+"""Checks of a COCO-style data set: the json file, its images, its categories."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from ..errors import UserError
+from .paths import COCO_LAYOUT, Place, file_names, some
+
+IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
+BOX_KEYS = ('id', 'image_id', 'category_id', 'bbox', 'area')
+CATEGORY_KEYS = ('id', 'name')
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """What the checks need of one annotation file.
+
+    Attributes:
+        image_names: ``file_name`` of each image id.
+        categories: names, in the file's order.
+        used: names of the categories that have annotations.
+        without_mask: number of annotations that have no ``segmentation``.
+        annotated: whether the file has annotations at all (test-dev's has none).
+    """
+
+    image_names: dict
+    categories: tuple[str, ...]
+    used: frozenset[str]
+    without_mask: int
+    annotated: bool
+
+
+class CocoFiles:
+    """Reads annotation files, each once (COCO's largest takes 20 s)."""
+
+    def __init__(self):
+        self._read: dict[str, CocoFile] = {}
+
+    def read(self, path: str, place: Place) -> CocoFile:
+        """Return the summary of an annotation file.
+
+        Raises:
+            UserError: it is missing, not json, or not in COCO's format.
+        """
+        key = os.path.realpath(path)
+        if key not in self._read:
+            self._read[key] = _summarise(path, _load(path, place))
+        return self._read[key]
+
+
+def check_coco(
+    dataset: BaseDataset,
+    place: Place,
+    evaluators: Sequence[Mapping],
+    files: CocoFiles,
+    with_masks: bool,
+) -> None:
+    """Check a data set that mmdet's ``CocoDataset`` reads.
+
+    Args:
+        dataset: built without being read; its paths and classes are resolved.
+        place: its folder.
+        evaluators: settings of the split's metrics.
+        files: reads the annotation files.
+        with_masks: whether the data set's pipeline loads masks.
+
+    Raises:
+        UserError: what is missing or doesn't fit.
+    """
+    path = dataset.ann_file
+    found = files.read(path, place)
+    folder = dataset.data_prefix.get('img') or dataset.data_root or '.'
+    place.require_folder(folder, COCO_LAYOUT)
+    if not found.image_names:
+        raise UserError(f'{path}: lists no images; expected the images of {folder}')
+    _check_images(path, folder, found.image_names.values())
+    if not found.annotated:
+        if any(not evaluator.get('format_only') for evaluator in evaluators) or not evaluators:
+            raise UserError(
+                f"{path}: has no 'annotations', which {place.split} needs; a test set without them "
+                'can only be formatted (format_only=True)'
+            )
+    elif with_masks and found.without_mask:
+        raise UserError(
+            f"{path}: {found.without_mask} annotations have no 'segmentation', which the config's "
+            "pipeline loads (with_mask=True); add masks, or use a config without them (RetinaNet's)"
+        )
+    _check_categories(path, found, dataset.metainfo['classes'])
+    for evaluator in evaluators:
+        _check_evaluator(evaluator, path, found, place, files)
+
+
+def _load(path: str, place: Place) -> Mapping:
+    """Load a json file that should hold one object."""
+    if not os.path.isfile(path):
+        raise place.missing(path, 'is missing', COCO_LAYOUT)
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f'{path}: is not json: {error.msg} at line {error.lineno}, column {error.colno} '
+            f'(character {error.pos} of {os.path.getsize(path)} bytes); copy or download it again'
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'{path}: is not json but binary (byte {error.start} is not UTF-8); expected '
+            "COCO's annotations, unpacked"
+        ) from error
+    if not isinstance(content, dict) or not {'images', 'categories'} <= set(content):
+        found = some(content) if isinstance(content, dict) else f'a {type(content).__name__}'
+        raise UserError(
+            f"{path}: is json, but not COCO's: expected an object with 'images', 'annotations' and "
+            f"'categories', found {found or 'nothing'}"
+        )
+    return content
+
+
+def _summarise(path: str, content: Mapping) -> CocoFile:
+    boxes = content.get('annotations') or []
+    _require_keys(path, 'images', content['images'], IMAGE_KEYS)
+    _require_keys(path, 'annotations', boxes, BOX_KEYS)
+    _require_keys(path, 'categories', content['categories'], CATEGORY_KEYS)
+    names = {category['id']: category['name'] for category in content['categories']}
+    images = {image['id']: image['file_name'] for image in content['images']}
+    strangers = {box['category_id'] for box in boxes} - set(names)
+    if strangers:
+        raise UserError(
+            f"{path}: annotations have category_id {some(sorted(strangers))}, which 'categories' "
+            'does not list'
+        )
+    lost = {box['image_id'] for box in boxes} - set(images)
+    if lost:
+        raise UserError(
+            f"{path}: annotations have image_id {some(sorted(lost))}, which 'images' does not list"
+        )
+    return CocoFile(
+        image_names=images,
+        categories=tuple(names.values()),
+        used=frozenset(names[box['category_id']] for box in boxes),
+        without_mask=sum(not box.get('segmentation') for box in boxes),
+        annotated='annotations' in content,
+    )
+
+
+def _require_keys(path: str, entry: str, items: Sequence[Mapping], keys: Sequence[str]) -> None:
+    for index, item in enumerate(items):
+        if any(key not in item for key in keys):
+            lacking = some(key for key in keys if key not in item)
+            raise UserError(f'{path}: {entry}[{index}] has no {lacking}; COCO needs {some(keys)}')
+
+
+def _check_images(path: str, folder: str, names: Iterable[str]) -> None:
+    """Check that all images are in their folder, by one listing of each folder."""
+    wanted = defaultdict(list)
+    for name in names:
+        wanted[os.path.dirname(name)].append(name)
+    present = {part: file_names(os.path.join(folder, part)) for part in wanted}
+    missing = [
+        name
+        for part, members in wanted.items()
+        for name in members
+        if os.path.basename(name) not in present[part]
+    ]
+    if missing:
+        total = sum(map(len, wanted.values()))
+        raise UserError(
+            f'{path}: {len(missing)} of its {total} images are not in {os.path.abspath(folder)}, '
+            f'the first is {missing[0]}; copy them there, or correct data_prefix or file_name'
+        )
+
+
+def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> None:
+    """Compare a file's category names with the data set's classes.
+
+    mmdet looks its classes up by name and numbers them in the order of the file, so a class that
+    is not there shifts the numbers of those after it.
+    """
+    known = [name for name in found.categories if name in classes]
+    absent = [name for name in classes if name not in found.categories]
+    if absent:
+        share = f'only {len(known)} of the' if known else 'none of the'
+        raise UserError(
+            f"{path}: has {share} data set's {len(classes)} classes; absent are {some(absent)}, "
+            f'the file has {some(found.categories)}; set metainfo=dict(classes=...) of the data '
+            "set (and the heads' num_classes) to the file's names"
+        )
+    if known != list(classes):
+        raise UserError(
+            f'{path}: has its categories in another order ({some(known)}) than the data set its '
+            f"classes ({some(classes)}); mmdet numbers them in the file's order, so set "
+            'metainfo=dict(classes=...) in this order'
+        )
+    if found.annotated and not found.used & set(classes):
+        raise UserError(f"{path}: has no annotation of the data set's classes ({some(classes)})")
+    ignored = sorted(found.used - set(classes))
+    if ignored:
+        print_log(f'{path}: annotations of {some(ignored)} are left out', logger='current')
+
+
+def _check_evaluator(
+    evaluator: Mapping, path: str, found: CocoFile, place: Place, files: CocoFiles
+) -> None:
+    """Check that a metric's own annotation file is there and knows the data set's images."""
+    other = evaluator.get('ann_file')
+    if not other or os.path.realpath(other) == os.path.realpath(path):
+        return
+    unknown = set(found.image_names) - set(files.read(other, place).image_names)
+    if unknown:
+        raise UserError(
+            f'{place.split}_evaluator.ann_file={other}: lacks {len(unknown)} of the '
+            f"{len(found.image_names)} images of the data set's {path}; give both the same file"
+        )

@@ -1,0 +1,141 @@
+"""Checks of a semantic segmentation data set: a folder of images and one of label maps."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import UserError
+from .paths import ADE_LAYOUT, Place, some
+
+SAMPLED = 16  # label maps whose values are read
+IGNORED = 255
+
+
+def check_label_maps(dataset: BaseDataset, place: Place) -> None:
+    """Check a data set that mmseg's ``BaseSegDataset`` reads.
+
+    Args:
+        dataset: built without being read; its paths, suffixes and classes are resolved.
+        place: its folder.
+
+    Raises:
+        UserError: what is missing or doesn't fit.
+    """
+    images = dataset.data_prefix['img_path']
+    labels = dataset.data_prefix.get('seg_map_path')
+    place.require_folder(images, ADE_LAYOUT)
+    stems = _listed(dataset, place) if dataset.ann_file else _stems(images, dataset.img_suffix)
+    if not stems:
+        raise UserError(
+            f'{place.split} data: {os.path.abspath(images)} has no *{dataset.img_suffix}, but '
+            f'{_endings(images)}; set img_suffix of the data set'
+        )
+    if dataset.ann_file:
+        _require_files(images, stems, dataset.img_suffix, f'images listed in {dataset.ann_file}')
+    if not labels:
+        return
+    place.require_folder(labels, ADE_LAYOUT)
+    _require_files(labels, stems, dataset.seg_map_suffix, 'label maps of the images')
+    extra = _stems(labels, dataset.seg_map_suffix) - stems
+    if extra and not dataset.ann_file:
+        raise UserError(
+            f'{place.split} data: {len(extra)} of the label maps in {os.path.abspath(labels)} have '
+            f'no image in {os.path.abspath(images)} ({len(stems)} images), the first is '
+            f'{min(extra)}{dataset.seg_map_suffix}; complete the images or delete the label maps'
+        )
+    _check_values(dataset, labels, sorted(stems))
+
+
+def _listed(dataset: BaseDataset, place: Place) -> set[str]:
+    """Return the names that ``ann_file`` lists, one a line."""
+    if not os.path.isfile(dataset.ann_file):
+        raise place.missing(dataset.ann_file, 'is missing', ADE_LAYOUT)
+    with open(dataset.ann_file, encoding='utf-8') as file:
+        return {line.strip() for line in file if line.strip()}
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield every file under a folder, relative to it, with '/' between the parts."""
+    for parent, _, names in os.walk(folder):
+        part = os.path.relpath(parent, folder)
+        for name in names:
+            yield name if part == '.' else f'{part.replace(os.sep, "/")}/{name}'
+
+
+def _stems(folder: str, suffix: str) -> set[str]:
+    return {name.removesuffix(suffix) for name in _walk(folder) if name.endswith(suffix)}
+
+
+def _endings(folder: str) -> str:
+    """Say which endings the files of a folder have."""
+    endings = sorted({os.path.splitext(name)[1] for name in _walk(folder)})
+    return ', '.join(f'*{ending}' for ending in endings) or 'no files'
+
+
+def _require_files(folder: str, stems: set[str], suffix: str, what: str) -> None:
+    missing = sorted(stems - _stems(folder, suffix))
+    if missing:
+        raise UserError(
+            f'{len(missing)} of the {len(stems)} {what} are not in {os.path.abspath(folder)}, the '
+            f'first is {missing[0]}{suffix} (found there: {_endings(folder)})'
+        )
+
+
+def _check_values(dataset: BaseDataset, folder: str, stems: list[str]) -> None:
+    """Check the values of evenly chosen label maps against the number of classes.
+
+    With ``reduce_zero_label``, 0 is ignored and label k is class k - 1.
+    """
+    step = max(1, len(stems) // SAMPLED)
+    seen: set[int] = set()
+    # With a selection of the classes the files still hold all of them.
+    count = len(dataset.label_map or dataset.metainfo['classes'])
+    first = 1 if dataset.reduce_zero_label else 0
+    valid = set(range(first, first + count))
+    for stem in stems[::step]:
+        path = os.path.join(folder, stem + dataset.seg_map_suffix)
+        values = _values(path)
+        strange = sorted(values - valid - {IGNORED} - set(range(first)))
+        if strange:
+            raise UserError(
+                f'{path}: has label {some(strange)}, expected {first} to {first + count - 1} for '
+                f'{count} classes or {IGNORED} (ignored){_hint(dataset, seen | values, count)}'
+            )
+        seen |= values
+    if not seen & valid:
+        raise UserError(
+            f'{folder}: all sampled pixels are ignored (labels {some(sorted(seen))}); with '
+            f'reduce_zero_label={dataset.reduce_zero_label} the {count} classes are '
+            f'{first} to {first + count - 1}'
+        )
+    if count == 2 and seen == {0, IGNORED}:
+        raise UserError(
+            f'{folder}: sampled label maps hold 0 and {IGNORED}, which is ignored; write the '
+            'second class as 1'
+        )
+
+
+def _hint(dataset: BaseDataset, seen: set[int], count: int) -> str:
+    if not dataset.reduce_zero_label and max(seen - {IGNORED}) == count:
+        return (
+            '; if labels count from 1 and 0 is to be ignored, as in ADE20K, set '
+            'reduce_zero_label=True'
+        )
+    return ''
+
+
+def _values(path: str) -> set[int]:
+    """Return the labels in a file of one channel (a palette is looked through)."""
+    try:
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f'{path}: cannot be read as an image ({error})') from error
+    if labels.ndim != 2:
+        raise UserError(
+            f'{path}: has {labels.shape[2]} channels; expected one, holding the index of the class'
+        )
+    return set(np.unique(labels).tolist())

@@ -1,0 +1,163 @@
+"""Checks of a config's data sets before anything slow starts: all there, readable, fitting.
+
+mmdet and mmseg find out late, or never: categories whose names match nothing leave an empty data
+set, label maps in another convention train on the wrong classes, and a missing image ends an
+epoch half way.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, DefaultScope
+
+from ..errors import UserError
+from .coco import CocoFiles, check_coco
+from .labelmaps import check_label_maps
+from .paths import Place
+
+# RPNs tell object from background, and mmdet's semantic heads count their own classes.
+OTHER_HEADS = ('rpn_head', 'semantic_head')
+
+
+def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
+    """Check the data sets that a config reads for some splits.
+
+    What is checked: folders, annotation files, images, label maps (values on a sample of them),
+    class names, and the number of classes of the model's heads. COCO's json files and mmseg's
+    folders of label maps are known; of other data sets only the folders are checked.
+
+    Args:
+        cfg: a whole config, after every option was applied.
+        splits: of 'train', 'val' and 'test'; one without a data loader is passed over.
+
+    Raises:
+        UserError: the first thing that is missing or doesn't fit.
+    """
+    files = CocoFiles()
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        for split in splits:
+            loader = cfg.get(f'{split}_dataloader')
+            if not loader:
+                continue
+            evaluators = _as_list(cfg.get(f'{split}_evaluator'))
+            for settings in unwrap(loader['dataset']):
+                _check(cfg, split, settings, evaluators, files)
+
+
+def unwrap(settings: Mapping) -> Iterator[Mapping]:
+    """Yield the data sets' settings inside wrappers such as RepeatDataset and ConcatDataset."""
+    if 'datasets' in settings:
+        for inner in settings['datasets']:
+            yield from unwrap(inner)
+    elif 'dataset' in settings:
+        yield from unwrap(settings['dataset'])
+    else:
+        yield settings
+
+
+def _check(
+    cfg: Config, split: str, settings: Mapping, evaluators: list[Mapping], files: CocoFiles
+) -> None:
+    """Check one data set with everything the config has to say about it."""
+    if settings.get('backend_args'):
+        print_log(f'{split} data: not on this file system, so not checked', logger='current')
+        return
+    dataset = _build(split, settings)
+    place = Place(split, dataset.data_root)
+    place.require_root()
+    if _is_coco(dataset):
+        check_coco(dataset, place, evaluators, files, with_masks=_loads_masks(settings))
+    elif _is_label_maps(dataset):
+        check_label_maps(dataset, place)
+    else:
+        print_log(
+            f'{split} data: {type(dataset).__name__} is not a layout known here; only its folder '
+            'was checked',
+            logger='current',
+        )
+        return
+    _check_heads(cfg.model, dataset.metainfo['classes'], split)
+
+
+def _build(split: str, settings: Mapping) -> BaseDataset:
+    """Build a data set without reading files, so that its paths and classes are resolved."""
+    settings = {**settings, 'pipeline': [], 'lazy_init': True}
+    classes = (settings.get('metainfo') or {}).get('classes')
+    if isinstance(classes, str) and '/' not in classes and '.' not in classes:
+        raise UserError(
+            f'{split} data: metainfo classes={classes!r} is one string; a tuple of one class is '
+            f'written ({classes!r},), with a comma'
+        )
+    try:
+        return DATASETS.build(settings)
+    except ValueError as error:
+        if 'is not a subset of classes' not in str(error):
+            raise
+        raise UserError(
+            f"{split} data: metainfo classes {tuple(classes)} are not {settings['type']}'s own; "
+            "for label maps of one's own write type='BaseSegDataset', with reduce_zero_label and "
+            'metainfo'
+        ) from error
+
+
+def _is_coco(dataset: BaseDataset) -> bool:
+    """Tell whether a data set is read as mmdet's CocoDataset reads its json."""
+    try:
+        from mmdet.datasets import CocoDataset
+    except ImportError:
+        return False
+    kind = type(dataset)
+    return (
+        issubclass(kind, CocoDataset)
+        and kind.load_data_list is CocoDataset.load_data_list
+        and kind.parse_data_info is CocoDataset.parse_data_info
+    )
+
+
+def _is_label_maps(dataset: BaseDataset) -> bool:
+    """Tell whether a data set is read as mmseg's BaseSegDataset reads its folders."""
+    try:
+        from mmseg.datasets import BaseSegDataset
+    except ImportError:
+        return False
+    kind = type(dataset)
+    return issubclass(kind, BaseSegDataset) and kind.load_data_list is BaseSegDataset.load_data_list
+
+
+def _loads_masks(settings: Mapping) -> bool:
+    return any(step.get('with_mask') for step in settings.get('pipeline', ()))
+
+
+def _check_heads(model: Mapping, classes: Sequence[str], split: str) -> None:
+    """Compare the ``num_classes`` of every head with the data set's classes."""
+    wrong = {key: n for key, n in heads_classes(model, 'model') if n != len(classes)}
+    if wrong:
+        names = ', '.join(classes[:3]) + (', ...' if len(classes) > 3 else '')
+        found = ', '.join(f'{key}={n}' for key, n in wrong.items())
+        mend = ' '.join(f'{key}={len(classes)}' for key in wrong)
+        raise UserError(
+            f'{found}, but the {split} data set has {len(classes)} classes ({names}); set '
+            f'--cfg-options {mend}, or metainfo=dict(classes=...) of the data set'
+        )
+
+
+def heads_classes(settings: object, path: str) -> Iterator[tuple[str, int]]:
+    """Yield the full key and value of each head's ``num_classes`` within a model's settings."""
+    if isinstance(settings, (list, tuple)):
+        items = [(f'{path}.{i}', value) for i, value in enumerate(settings)]
+    elif isinstance(settings, Mapping):
+        if 'num_classes' in settings and 'head' in path:
+            yield f'{path}.num_classes', settings['num_classes']
+        items = [(f'{path}.{key}', v) for key, v in settings.items() if key not in OTHER_HEADS]
+    else:
+        return
+    for key, value in items:
+        yield from heads_classes(value, key)
+
+
+def _as_list(settings: object) -> list[Mapping]:
+    if not settings:
+        return []
+    return list(settings) if isinstance(settings, (list, tuple)) else [settings]

@@ -1,0 +1,1 @@
+"""What stands behind the command lines: configs, precision, checkpoints, training and testing."""

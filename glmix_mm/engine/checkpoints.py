@@ -1,0 +1,197 @@
+"""Checks that a checkpoint fits the config, before anything is loaded from it or runs."""
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from ..datasets.layout import unwrap
+from ..errors import UserError
+from ..platform.states import compare_states
+from .config import config_mistakes
+
+SHOWN = 5  # class names that a message lists
+
+
+def read(path: str) -> dict:
+    """Read a checkpoint: a local file, a URL, or a ``glmix://`` name.
+
+    Raises:
+        UserError: it is missing, truncated, refused as unsafe, or holds no dict.
+    """
+    content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    if not isinstance(content, dict):
+        raise UserError(f'{path}: expected a dict of tensors, found {type(content).__name__}')
+    return content
+
+
+def weights_of(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
+    """Return the weights as mmengine will load them: under 'state_dict', or the dict itself.
+
+    Raises:
+        UserError: there are none in either place.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"{path}: no weights under 'state_dict' nor at the top level; it holds "
+            f"{', '.join(map(str, checkpoint)) or 'nothing'}. A backbone's pretrained weights "
+            'belong into model.backbone.init_cfg instead'
+        )
+    return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
+
+
+def expected_weights(cfg: Config) -> dict[str, Tensor]:
+    """Build the config's model once and return its tensors.
+
+    Raises:
+        UserError: the model's config has a mistake in it.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    with config_mistakes(cfg.filename):
+        model = MODELS.build(cfg.model)
+    _check_channels(model, cfg)
+    return model.state_dict()
+
+
+def _check_channels(model: nn.Module, cfg: Config) -> None:
+    """Check that what follows the backbone expects the channels that it gives."""
+    given = getattr(getattr(model, 'backbone', None), 'out_channels', None)
+    name = 'neck' if cfg.model.get('neck') else 'decode_head'
+    follower = cfg.model.get(name)
+    if given is None or not isinstance(follower, dict):
+        return
+    expected, inputs = follower.get('in_channels'), follower.get('in_index')
+    if not isinstance(expected, (list, tuple)):
+        return
+    if isinstance(inputs, (list, tuple)):
+        given = [given[i] for i in inputs]
+    if [*expected] != [*given]:
+        raise UserError(
+            f'{cfg.filename}: model.{name}.in_channels is {[*expected]}, but '
+            f'{cfg.model.backbone.type} with arch={cfg.model.backbone.get("arch")!r} gives '
+            f'{[*given]}; set model.{name}.in_channels to these (with what follows from them)'
+        )
+
+
+def check_fit(expected: Mapping[str, Tensor], checkpoint: Mapping, path: str, cfg: Config) -> None:
+    """Check that a checkpoint holds exactly the model's tensors.
+
+    Args:
+        expected: what :func:`expected_weights` returned for the config.
+        checkpoint: the content of the file.
+        path: the file, for messages.
+        cfg: the config, for messages.
+
+    Raises:
+        UserError: it does not; the message tells what differs and what the checkpoint is of.
+    """
+    # mmengine ignores these counters; checkpoints of frozen batch norms may lack them.
+    counters = [key for key in expected if key.endswith('num_batches_tracked')]
+    difference = compare_states(expected, weights_of(checkpoint, path), optional=counters)
+    if not difference:
+        return
+    origin = describe_origin(checkpoint)
+    is_of = f'the checkpoint is of {origin}; ' if origin else ''
+    raise UserError(
+        f'{path} does not fit {cfg.filename} ({describe_model(cfg.model)}): '
+        f'{difference.describe()}; {is_of}give the config that it was trained with'
+    )
+
+
+def check_overlap(
+    expected: Mapping[str, Tensor], checkpoint: Mapping, path: str, cfg: Config
+) -> str:
+    """Return a line that says how much of a checkpoint given as ``load_from`` the model takes.
+
+    Raises:
+        UserError: nothing of it.
+    """
+    state = weights_of(checkpoint, path)
+    difference = compare_states(expected, state)
+    taken = len(expected) - len(difference.missing) - len(difference.misshapen)
+    if not taken:
+        raise UserError(
+            f'load_from={path}: none of its {len(state)} tensors fits {cfg.filename} '
+            f'({describe_model(cfg.model)}): {difference.describe()}'
+        )
+    rest = f'; {difference.describe()}' if difference else ''
+    return f'{path}: {taken} of the {len(expected)} tensors of the model are loaded{rest}'
+
+
+def check_classes(checkpoint: Mapping, path: str, cfg: Config, split: str) -> None:
+    """Check that the model was trained for the classes of a data set.
+
+    Args:
+        checkpoint: the content of the file; one without ``meta`` passes.
+        path: the file, for messages.
+        cfg: the config.
+        split: 'train', 'val' or 'test'.
+
+    Raises:
+        UserError: the classes or their order differ.
+    """
+    meta = checkpoint.get('meta') or {}
+    trained = (meta.get('dataset_meta') or {}).get('classes')
+    if trained is None:
+        return
+    dataset = next(unwrap(cfg[f'{split}_dataloader'].dataset))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    with config_mistakes(cfg.filename):
+        classes = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)).metainfo.get('classes')
+    if classes is None or list(classes) == list(trained):
+        return
+    raise UserError(
+        f'{path} was trained for {_listing(trained)}, but {split}_dataloader.dataset of '
+        f'{cfg.filename} has {_listing(classes)}; set the same classes in the same order '
+        '(dataset.metainfo), or give a checkpoint trained on this data set'
+    )
+
+
+def _listing(classes: Iterable[str]) -> str:
+    names = list(classes)
+    more = ', ...' if len(names) > SHOWN else ''
+    return f'{len(names)} classes ({", ".join(names[:SHOWN])}{more})'
+
+
+def describe_model(model: Mapping) -> str:
+    """Return what a model's config says it is, such as 'MaskRCNN with GLNet 4g'."""
+    kind, backbone = str(model.get('type')), model.get('backbone')
+    if not isinstance(backbone, Mapping) or not backbone.get('type'):
+        return kind
+    arch = backbone.get('arch')
+    return f'{kind} with {backbone["type"]}' + (f' {arch}' if isinstance(arch, str) else '')
+
+
+def describe_origin(checkpoint: Mapping) -> str:
+    """Return what a checkpoint's own record says it is, or '' where it has none."""
+    meta = checkpoint.get('meta') or {}
+    model = _model_in(meta.get('cfg') or '')
+    if not model:
+        return ''
+    progress = f', epoch {meta["epoch"]}, iteration {meta["iter"]}' if 'iter' in meta else ''
+    return describe_model(model) + progress
+
+
+def _model_in(text: str) -> dict:
+    """Return the entry ``model`` of a config's text; the text is read, not run."""
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, TypeError, ValueError):
+        return {}
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model':
+            value = _literal(statement.value)
+            return value if isinstance(value, dict) else {}
+    return {}
+
+
+def _literal(node: ast.expr):
+    """Return the value of a literal, or of ``dict(...)`` of literals; None for anything else."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
+        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    return node.value if isinstance(node, ast.Constant) else None

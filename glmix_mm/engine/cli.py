@@ -1,0 +1,111 @@
+"""How the command lines take options and end: one clear line for a mistake that a user can mend."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from mmengine.config import DictAction
+
+from ..errors import UserError
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
+    """Call ``main(argv)`` and return the process's exit status.
+
+    A :class:`~glmix_mm.errors.UserError` becomes the last line of stderr, ``error: ...``, and
+    status 1; Ctrl-C becomes status 130. With ``--debug`` the traceback comes first. Any other
+    exception is a fault of the program and keeps its traceback.
+
+    Args:
+        main: takes the arguments of the command line.
+        argv: those arguments; by default the process's own.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        main(argv)
+    except UserError as error:
+        if '--debug' in argv:
+            traceback.print_exc()
+        sys.stdout.flush()
+        print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        print('interrupted', file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's message as one line.
+
+    Of an exception that a data loader's worker raised, whose message is the worker's traceback,
+    this is the last line.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if any(line.startswith('Original Traceback') for line in lines):
+        return lines[-1].removeprefix(f'{type(error).__module__}.{type(error).__qualname__}: ')
+    return ' '.join(lines)
+
+
+class OptionsAction(DictAction):
+    """mmengine's ``KEY=VALUE`` options, with a clear error for what it cannot read."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Add the options to the namespace's dict.
+
+        Raises:
+            UserError: one of them is not of the form KEY=VALUE.
+        """
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError) as error:
+            raise UserError(
+                f'{option_string} {" ".join(values)}: expected KEY=VALUE ..., such as '
+                'train_dataloader.batch_size=4 or model.backbone.out_indices="[1,2,3]"; '
+                f'{one_line(error)}'
+            ) from error
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that training and testing share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        'config', help='a config file, or the name of one that comes with this package'
+    )
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (work_dirs/NAME_OF_CONFIG)'
+    )
+    parser.add_argument(
+        '--data-root',
+        help='folder of the data set in its official layout, or one that holds it as coco/ or '
+        'ade/ADEChallengeData2016/',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='settings to change in the config: a.b=1, a.c="[1,2]", a.d="(1,2)"',
+    )
+    parser.add_argument(
+        '--launcher', choices=LAUNCHERS, default='none', help='what started the processes (none)'
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--debug', action='store_true', help='print the traceback of an error as well'
+    )
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments and pass the rank on to where mmengine looks for it."""
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args

@@ -1,0 +1,158 @@
+"""Starts what mmengine's Runner needs around it: processes, folders, and an eye on the disk."""
+
+import errno
+import itertools
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import distributed
+
+from ..errors import UserError
+from .config import config_mistakes
+from .options import nested_dicts
+from .resume import saved_checkpoints
+
+# The variables in which each launcher tells a process its rank, in all and on its machine.
+RANK_VARIABLES = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+LOCAL_RANK_VARIABLES = dict(
+    pytorch='LOCAL_RANK', slurm='SLURM_LOCALID', mpi='OMPI_COMM_WORLD_LOCAL_RANK'
+)
+RUNS = itertools.count(1)  # runs in this process
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Make the work folder, join the other processes and build the runner.
+
+    Raises:
+        UserError: the work folder can't be written to, the launcher does not fit how this
+            process was started, or the config has a mistake in it.
+    """
+    make_work_dir(cfg.work_dir)
+    join_processes(cfg)
+    _rename_run(cfg, next(RUNS))
+    with config_mistakes(cfg.filename):
+        return RUNNERS.build(cfg)
+
+
+def _rename_run(cfg: Config, number: int) -> None:
+    """Keep this process's later runs apart: mmengine finds loggers and visualizers by name."""
+    if number == 1:
+        return
+    cfg.experiment_name = f'{Path(cfg.filename or "run").stem}_{number}'
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = f'{cfg.visualizer.get("name", "visualizer")}_{number}'
+
+
+def make_work_dir(work_dir: str) -> None:
+    """Make the folder for logs and checkpoints.
+
+    Raises:
+        UserError: it can't be made or written to.
+    """
+    folder = Path(work_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'work_dir {folder.absolute()}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f'work_dir {folder.absolute()}: no permission to write there')
+
+
+def join_processes(cfg: Config) -> None:
+    """Check the launcher's environment; on a machine without a GPU, join over gloo.
+
+    With a GPU, mmengine itself joins the processes.
+
+    Raises:
+        UserError: the process was not started by this launcher, or has no GPU of its own.
+    """
+    if cfg.launcher == 'none':
+        return
+    variable = RANK_VARIABLES[cfg.launcher]
+    if variable not in os.environ:
+        raise UserError(
+            f'--launcher {cfg.launcher}: ${variable} is not set, so this process was not started '
+            f'by it; use tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh'
+        )
+    if get_device() != 'cpu':
+        _check_gpu()
+        return
+    if cfg.launcher != 'pytorch':
+        raise UserError(
+            f'--launcher {cfg.launcher} needs GPUs and there are none here; several processes on '
+            'CPUs work with --launcher pytorch (tools/dist_train.sh)'
+        )
+    if not distributed.is_initialized():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        limit = timedelta(seconds=timeout) if timeout else None
+        distributed.init_process_group('gloo', timeout=limit)
+    # mmengine would hand DDP this process's GPU.
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    synced = [norm for norm in nested_dicts(cfg.model) if norm.get('type') == 'SyncBN']
+    for norm in synced:
+        norm['type'] = 'BN'
+    synced = cfg.pop('sync_bn', None) or synced
+    if synced and distributed.get_rank() == 0:
+        print_log('Batch norms are not synchronised: SyncBN needs GPUs.', logger='current')
+
+
+def is_first_on_machine(launcher: str) -> bool:
+    """Return whether this process is to do what one process of each machine has to."""
+    return launcher == 'none' or os.environ.get(LOCAL_RANK_VARIABLES[launcher], '0') == '0'
+
+
+def _check_gpu() -> None:
+    rank, count = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
+    if get_device() == 'cuda' and rank >= count:
+        raise UserError(
+            f'process {rank} of this machine has no GPU: there are {count}; start at most {count}'
+        )
+
+
+@contextmanager
+def disk_guard(work_dir: str) -> Iterator[None]:
+    """Turn a full disk into a clear line that says what is left of the run.
+
+    Raises:
+        UserError: a file could not be written for lack of space.
+    """
+    # A log file that can't be written need not fill the screen: what matters will raise.
+    raise_exceptions, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise UserError(_disk_report(error, Path(work_dir))) from error
+    finally:
+        logging.raiseExceptions = raise_exceptions
+
+
+def _disk_report(error: OSError, folder: Path) -> str:
+    where = Path(error.filename) if error.filename else folder
+    existing = next(path for path in (where, *where.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**20
+    kept = saved_checkpoints(folder)
+    state = f'the last checkpoint, {kept[0]}, is intact' if kept else f'no checkpoint in {folder}'
+    what = f'{where}' if error.filename else f'a file in {where}'
+    return (
+        f'cannot write {what}: {error.strerror} ({free:.1f} MiB free); {state}; make room and '
+        'start again (training: with --resume)'
+    )

@@ -1,0 +1,129 @@
+"""Scores a checkpoint of a detector or a segmentor: what tools/test.py calls."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from ..datasets.layout import check_datasets, unwrap
+from ..errors import UserError
+from .checkpoints import check_classes, check_fit, expected_weights, read
+from .cli import make_parser, parse
+from .config import config_mistakes, load_config
+from .launch import build_runner, disk_guard, is_first_on_machine
+from .options import apply_data_root, set_work_dir
+
+
+def main(argv: Sequence[str]) -> None:
+    """Test as the command line says.
+
+    Raises:
+        UserError: a mistake in the arguments, the config, the data or the checkpoint.
+    """
+    parser = make_parser('Score a checkpoint of a detector or a segmentor.')
+    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
+    parser.add_argument(
+        '--out',
+        help='where to save the predictions: a .pkl file (detection; masks as run lengths) or a '
+        'folder for label maps (segmentation; PNG)',
+    )
+    parser.add_argument('--show-dir', help='folder to save pictures of the predictions in')
+    parser.add_argument('--tta', action='store_true', help="the config's test-time augmentation")
+    args = parse(parser, argv)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    set_work_dir(cfg, args.work_dir)
+    if args.data_root:
+        apply_data_root(cfg, args.data_root)
+    if args.out:
+        save_predictions(cfg, args.out)
+    if args.show_dir:
+        save_pictures(cfg, args.show_dir)
+    test(cfg, args.checkpoint, args.tta)
+
+
+def test(cfg: Config, checkpoint: str, augment: bool = False) -> dict:
+    """Check that data and checkpoint fit the config, then score.
+
+    Args:
+        cfg: the whole config, ``work_dir`` and ``launcher`` included.
+        checkpoint: the file.
+        augment: whether to use the config's test-time augmentation.
+
+    Returns:
+        Each metric's name and value, as mmengine's Runner returns them.
+
+    Raises:
+        UserError: a mistake in the config, the data or the checkpoint, or a full disk.
+    """
+    if is_first_on_machine(cfg.launcher):
+        with config_mistakes(cfg.filename):
+            check_datasets(cfg, ['test'])
+    content = read(checkpoint)
+    check_fit(expected_weights(cfg), content, checkpoint, cfg)
+    check_classes(content, checkpoint, cfg, 'test')
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    if augment:
+        use_augmentation(cfg)
+    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
+        return build_runner(cfg).test()
+
+
+def use_augmentation(cfg: Config) -> None:
+    """Wrap the model and replace the pipeline as the config's ``tta_*`` entries say.
+
+    Raises:
+        UserError: the config has none.
+    """
+    missing = [name for name in ('tta_model', 'tta_pipeline') if not cfg.get(name)]
+    if missing:
+        raise UserError(
+            f'--tta: {cfg.filename} has no {" and no ".join(missing)}, so no test-time '
+            'augmentation is defined for it; test without --tta'
+        )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    for dataset in unwrap(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.tta_pipeline
+
+
+def save_predictions(cfg: Config, out: str) -> None:
+    """Save the predictions besides scoring them: one pickle file, or a label map per image.
+
+    Raises:
+        UserError: the path does not suit the task.
+    """
+    is_file = out.endswith(('.pkl', '.pickle'))
+    evaluators = (
+        cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    )
+    label_maps = [metric for metric in evaluators if metric.get('type') == 'IoUMetric']
+    if label_maps and (is_file or Path(out).is_file()):
+        raise UserError(f'--out {out}: segmentation saves one PNG per image, so give a folder')
+    if not label_maps and not is_file:
+        raise UserError(f'--out {out}: detection saves one file, which must end in .pkl')
+    for metric in label_maps:
+        metric.output_dir = out
+    if not label_maps:
+        dump = dict(type='DumpDetResults', out_file_path=out)
+        cfg.test_evaluator = [*evaluators, dump]
+
+
+def save_pictures(cfg: Config, folder: str) -> None:
+    """Save a picture of every image's predictions, beside the ground truth where there is one.
+
+    Raises:
+        UserError: the config has no visualization hook of mmdet's or mmseg's.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    path = str(Path(folder).absolute())
+    if hook.get('type') == 'DetVisualizationHook':
+        hook.update(draw=True, test_out_dir=path)
+    elif hook.get('type') == 'SegVisualizationHook':
+        hook.update(draw=True, interval=1)
+        cfg.visualizer.save_dir = path
+    else:
+        raise UserError(
+            f'--show-dir: default_hooks.visualization of {cfg.filename} is '
+            f'{hook.get("type")}; expected DetVisualizationHook or SegVisualizationHook'
+        )

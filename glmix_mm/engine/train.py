@@ -1,0 +1,173 @@
+"""Trains a detector or a segmentor: what tools/train.py calls."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..datasets.layout import check_datasets
+from ..errors import UserError
+from ..platform.releases import SCHEME, find_release
+from .checkpoints import check_classes, check_fit, check_overlap, expected_weights, read
+from .cli import make_parser, parse
+from .config import config_mistakes, load_config
+from .launch import build_runner, disk_guard, is_first_on_machine
+from .options import (
+    apply_data_root,
+    enable_amp,
+    enable_auto_scale_lr,
+    from_scratch,
+    pretrained_checkpoints,
+    require,
+    set_work_dir,
+)
+from .resume import find_latest, read_resumable
+
+AUTO = 'auto'
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train as the command line says.
+
+    Raises:
+        UserError: a mistake in the arguments, the config, the data or a checkpoint.
+    """
+    parser = make_parser('Train a detector or a segmentor.')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision, whatever the config says'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=AUTO,
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, by default from the newest in the work folder',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+    parser.add_argument(
+        '--from-scratch', action='store_true', help='do not load pretrained weights'
+    )
+    args = parse(parser, argv)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    set_work_dir(cfg, args.work_dir)
+    if args.data_root:
+        apply_data_root(cfg, args.data_root)
+    if args.from_scratch:
+        from_scratch(cfg)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    train(cfg, args.resume)
+
+
+def train(cfg: Config, resume: str | None = None) -> Runner:
+    """Check everything that can be checked at once, then train.
+
+    Args:
+        cfg: the whole config, ``work_dir`` and ``launcher`` included.
+        resume: a checkpoint to go on from, 'auto' for the newest in the work folder, or None to
+            do what the config's ``resume`` and ``load_from`` say.
+
+    Returns:
+        The runner after training.
+
+    Raises:
+        UserError: a mistake in the config, the data or a checkpoint, or a full disk.
+    """
+    if is_first_on_machine(cfg.launcher):
+        with config_mistakes(cfg.filename):
+            check_datasets(cfg, ['train', 'val'])
+    expected = expected_weights(cfg)
+    notes = choose_start(cfg, resume, expected)
+    _keep_last_checkpoint(cfg)
+    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
+        runner = build_runner(cfg)
+        for note in [*notes, batch_size_note(runner)]:
+            runner.logger.info(note)
+        if cfg.resume:
+            _forget_initial_weights(runner)
+        runner.train()
+    return runner
+
+
+def choose_start(cfg: Config, resume: str | None, expected: dict) -> list[str]:
+    """Set the config's ``resume`` and ``load_from``, after checking that their file fits.
+
+    Args:
+        cfg: the config.
+        resume: as in :func:`train`.
+        expected: the model's tensors.
+
+    Returns:
+        What there is to say about the choice.
+
+    Raises:
+        UserError: the checkpoint is missing, unreadable, or not of this model and data set.
+    """
+    notes = []
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or AUTO
+    if resume is not None:
+        found = (
+            find_latest(cfg.work_dir) if resume == AUTO else (resume, read_resumable(resume), [])
+        )
+        if found is not None:
+            path, checkpoint, failures = found
+            check_fit(expected, checkpoint, path, cfg)
+            check_classes(checkpoint, path, cfg, 'train')
+            cfg.resume, cfg.load_from = True, path
+            return [*(f'Passed over: {failure}' for failure in failures), f'Resuming from {path}']
+        notes.append(f'Nothing to resume in {cfg.work_dir}: training starts.')
+    cfg.resume = False
+    if cfg.get('load_from'):
+        notes.append(check_overlap(expected, read(cfg.load_from), cfg.load_from, cfg))
+    for name in pretrained_checkpoints(cfg.model):
+        _check_pretrained(name)
+    return notes
+
+
+def _check_pretrained(name: str) -> None:
+    """Look for a pretrained checkpoint's file now: mmengine would after loading the data."""
+    if name.startswith(SCHEME):
+        find_release(name)
+    elif '://' not in name and not Path(name).expanduser().is_file():
+        raise UserError(
+            f'init_cfg: {Path(name).expanduser().absolute()}: no such checkpoint file; put it '
+            'there, or train without pretrained weights (--from-scratch)'
+        )
+
+
+def _keep_last_checkpoint(cfg: Config) -> None:
+    """Save checkpoints so that a full disk leaves the last one."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if hook and hook.get('type') == 'CheckpointHook':
+        hook.type = 'SafeCheckpointHook'
+        require(cfg, 'glmix_mm.engine.resume')
+
+
+def _forget_initial_weights(runner: Runner) -> None:
+    """Let a resumed run do without the pretrained files: all its weights are overwritten."""
+    for module in runner.model.modules():
+        if getattr(module, 'init_cfg', None):
+            module.init_cfg = None
+
+
+def batch_size_note(runner: Runner) -> str:
+    """Return a line with the total batch size, and whether the learning rate is for another."""
+    cfg = runner.cfg
+    each, counts = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
+    total = each * runner.world_size * counts
+    note = f'Batch size: {each} x {runner.world_size} processes'
+    note += f' x {counts} accumulated = {total}' if counts > 1 else f' = {total}'
+    scaling = cfg.get('auto_scale_lr') or {}
+    base = scaling.get('base_batch_size')
+    if base and base != total and not scaling.get('enable'):
+        note += f"; the config's learning rate is for {base}: --auto-scale-lr would scale it"
+    return note

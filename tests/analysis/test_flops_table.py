@@ -1,0 +1,66 @@
+import json
+
+from glmix_mm.analysis import Count, Part
+from glmix_mm.analysis.table import format_table, remarks, to_json
+
+
+def model(shape, scale):
+    stages = (
+        Part('stages.0', 'Stage', 1_250_000, 51_250_000_000 * scale),
+        Part('other', '', 49_999, 0),
+    )
+    parts = (
+        Part('backbone', 'GLNet', 26_960_000, 163_810_000_000 * scale, stages),
+        Part('roi_head.bbox_head', 'Head', 150_000, 49_000_000 * scale),
+        Part('roi_head.mask_head', 'Mask', 0, 0),
+        Part('auxiliary_head', 'FCNHead', 1_000_000, None),
+    )
+    root = Part('total', 'Detector', 28_110_000, 163_859_000_000 * scale, parts)
+    return Count(shape, root, ('operator x::y',), 'Detector needs values to run (why)')
+
+
+def test_table():
+    counts = [model((800, 1280), 1), model((1600, 1280), 10)]
+    assert format_table(counts).splitlines() == [
+        '                            parameters   800 x 1280   1600 x 1280',
+        'backbone (GLNet)                27.0 M      163.8 G      1638.1 G',
+        '  stages.0                       1.2 M       51.2 G       512.5 G',
+        '  other                          0.0 M        0.0 G         0.0 G',
+        'roi_head.bbox_head (Head)        0.1 M        0.0 G         0.5 G',
+        'roi_head.mask_head (Mask)        0.0 M        0.0 G         0.0 G',
+        'auxiliary_head (FCNHead)         1.0 M            -             -',
+        'total (Detector)                28.1 M      163.9 G      1638.6 G',
+    ]
+    assert remarks(counts) == [
+        'Multiply-adds of matrix products and convolutions, one image at inference.',
+        'With 1000 proposals and 100 masks.',
+        '-: does not run at inference.',
+        'Not counted: operator x::y.',
+        'Run on the CPU: Detector needs values to run (why).',
+    ]
+
+
+def test_json():
+    result = json.loads(json.dumps(to_json([model((800, 1280), 1), model((1600, 1280), 10)])))
+    assert list(result) == [
+        'shapes',
+        'name',
+        'type',
+        'parameters',
+        'multiply_adds',
+        'parts',
+        'not_counted',
+        'notices',
+    ]
+    assert result['shapes'] == [[800, 1280], [1600, 1280]]
+    assert result['multiply_adds'] == [163_859_000_000, 1_638_590_000_000]
+    assert result['parts'][0]['parts'][0] == {
+        'name': 'stages.0',
+        'type': 'Stage',
+        'parameters': 1_250_000,
+        'multiply_adds': [51_250_000_000, 512_500_000_000],
+        'parts': [],
+    }
+    assert result['parts'][3]['multiply_adds'] == [None, None]
+    assert result['not_counted'] == ['operator x::y']
+    assert result['notices'] == ['Detector needs values to run (why)']

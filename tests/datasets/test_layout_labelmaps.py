@@ -1,0 +1,169 @@
+"""Every mistake in folders of images and label maps ends in one line that says what to do."""
+
+import shutil
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from glmix_mm.datasets.demo import DEMO_SEG_CLASSES, write_demo_dataset
+from glmix_mm.datasets.layout import check_datasets
+from glmix_mm.errors import UserError
+
+IMAGES, LABELS = 'images/training', 'annotations/training'
+FIRST = 'ADE_train_00000001'
+
+
+@pytest.fixture(scope='module')
+def demo_ade(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('layout') / 'set'
+    root = write_demo_dataset(folder, num_train=4, num_val=2, image_size=64)
+    return root / 'ade/ADEChallengeData2016'
+
+
+@pytest.fixture
+def root(demo_ade, tmp_path):
+    shutil.copytree(demo_ade, tmp_path / 'ade')
+    return tmp_path / 'ade'
+
+
+def make_config(root, num_classes=6, **changes):
+    settings = dict(
+        type='BaseSegDataset',
+        data_root=str(root),
+        data_prefix=dict(img_path=IMAGES, seg_map_path=LABELS),
+        metainfo=dict(classes=DEMO_SEG_CLASSES),
+        reduce_zero_label=True,
+        pipeline=[],
+    )
+    settings = {key: v for key, v in {**settings, **changes}.items() if v is not None}
+    return Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(
+                decode_head=dict(num_classes=num_classes),
+                auxiliary_head=[dict(num_classes=num_classes)],
+            ),
+            train_dataloader=dict(dataset=settings),
+            train_evaluator=dict(type='IoUMetric'),
+        )
+    )
+
+
+def failure(cfg):
+    with pytest.raises(UserError) as caught:
+        check_datasets(cfg, ['train'])
+    message = str(caught.value)
+    assert '\n' not in message
+    return message
+
+
+def write_labels(root, values, names=None):
+    for path in (root / LABELS).iterdir() if names is None else names:
+        Image.fromarray(np.resize(np.asarray(values, np.uint8), (64, 64))).save(path)
+
+
+def test_a_good_set_passes(root):
+    check_datasets(make_config(root), ['train'])
+
+
+def test_missing_root_names_layout_and_option(root):
+    message = failure(make_config(root / 'nowhere'))
+    assert f'train data: {root}/nowhere is missing' in message
+    assert 'images/training/, images/validation/, annotations/training/' in message
+    assert '--data-root DIR' in message
+
+
+@pytest.mark.parametrize('folder', [IMAGES, LABELS])
+def test_missing_and_empty_folders(root, folder):
+    shutil.rmtree(root / folder)
+    assert f'{root}/{folder} is missing' in failure(make_config(root))
+    (root / folder).mkdir()
+    assert f'{root}/{folder} is empty' in failure(make_config(root))
+
+
+def test_missing_label_map(root):
+    (root / LABELS / 'ADE_train_00000003.png').unlink()
+    message = failure(make_config(root))
+    assert f'1 of the 4 label maps of the images are not in {root}/{LABELS}' in message
+    assert 'the first is ADE_train_00000003.png' in message
+
+
+def test_missing_image(root):
+    (root / IMAGES / 'ADE_train_00000002.jpg').unlink()
+    message = failure(make_config(root))
+    assert f'1 of the label maps in {root}/{LABELS} have no image' in message
+    assert '(3 images), the first is ADE_train_00000002.png' in message
+
+
+def test_other_suffixes(root):
+    message = failure(make_config(root, img_suffix='.tif'))
+    assert 'has no *.tif, but *.jpg; set img_suffix' in message
+    assert '(found there: *.png)' in failure(make_config(root, seg_map_suffix='_labels.png'))
+
+
+def test_a_list_of_names(root, tmp_path):
+    names = tmp_path / 'train.txt'
+    names.write_text(f'{FIRST}\n')
+    (root / LABELS / 'ADE_train_00000004.png').unlink()
+    cfg = make_config(root, ann_file=str(names))
+    check_datasets(cfg, ['train'])
+    names.write_text(f'{FIRST}\nabsent\n')
+    assert '1 of the 2 images listed in' in failure(cfg)
+    names.unlink()
+    assert f'{names} is missing' in failure(cfg)
+
+
+@pytest.mark.parametrize(
+    ('values', 'reduce_zero_label', 'expected'),
+    [
+        ([1, 7, 255], True, 'has label 7, expected 1 to 6 for 6 classes or 255 (ignored)'),
+        ([0, 5, 9, 12], False, 'has label 9, 12, expected 0 to 5 for 6 classes'),
+        ([1, 6], False, 'as in ADE20K, set reduce_zero_label=True'),
+        ([0, 255], True, 'all sampled pixels are ignored (labels 0, 255)'),
+    ],
+)
+def test_values_out_of_range(root, values, reduce_zero_label, expected):
+    write_labels(root, values)
+    assert expected in failure(make_config(root, reduce_zero_label=reduce_zero_label))
+
+
+def test_one_bad_file_among_the_sample_is_named(root):
+    path = root / LABELS / f'{FIRST}.png'
+    write_labels(root, [1, 200], [path])
+    assert failure(make_config(root)).startswith(f'{path}: has label 200')
+
+
+def test_masks_of_0_and_255(root):
+    write_labels(root, [0, 255])
+    cfg = make_config(root, 2, metainfo=dict(classes=('no', 'yes')), reduce_zero_label=False)
+    assert 'hold 0 and 255, which is ignored; write the second class as 1' in failure(cfg)
+
+
+def test_coloured_label_maps(root):
+    path = root / LABELS / f'{FIRST}.png'
+    Image.new('RGB', (64, 64)).save(path)
+    assert f'{path}: has 3 channels; expected one' in failure(make_config(root))
+    path.write_bytes(b'no picture')
+    assert f'{path}: cannot be read as an image' in failure(make_config(root))
+
+
+def test_own_classes_with_ades_type(root):
+    message = failure(make_config(root, type='ADE20KDataset'))
+    assert "are not ADE20KDataset's own" in message
+    assert "type='BaseSegDataset'" in message
+
+
+def test_ades_own_defaults_are_known(root):
+    # ADE20KDataset itself sets reduce_zero_label and its 150 classes.
+    cfg = make_config(root, 150, type='ADE20KDataset', metainfo=None, reduce_zero_label=None)
+    check_datasets(cfg, ['train'])
+    write_labels(root, [1, 151])
+    assert 'has label 151, expected 1 to 150' in failure(cfg)
+
+
+def test_heads_of_another_number_of_classes(root):
+    message = failure(make_config(root, num_classes=150))
+    assert 'model.decode_head.num_classes=150' in message
+    assert 'model.auxiliary_head.0.num_classes=6' in message

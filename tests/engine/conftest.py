@@ -1,0 +1,154 @@
+"""A tiny demo set and tiny configs, so that a whole training run takes seconds."""
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES, write_demo_dataset
+from glmix_mm.engine.checkpoints import expected_weights
+from glmix_mm.engine.config import load_config
+from glmix_mm.models.glnet import ARCHS
+
+CHANNELS = list(ARCHS['nano'].channels)
+SIZE = 64  # px
+COMMON = {
+    'randomness.seed': 0,
+    'default_hooks.logger.interval': 1,
+    'model.backbone.arch': 'nano',
+    'model.backbone.drop_path_rate': 0.0,
+    **{f'{split}_dataloader.num_workers': 0 for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.persistent_workers': False for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.dataset.serialize_data': False for split in ('train', 'val', 'test')},
+}
+DETECTOR = COMMON | {
+    'model.neck.in_channels': CHANNELS,
+    'model.neck.out_channels': 32,
+    'model.rpn_head.in_channels': 32,
+    'model.rpn_head.feat_channels': 32,
+    'model.roi_head.bbox_roi_extractor.out_channels': 32,
+    'model.roi_head.mask_roi_extractor.out_channels': 32,
+    'model.roi_head.bbox_head.in_channels': 32,
+    'model.roi_head.bbox_head.fc_out_channels': 32,
+    'model.roi_head.bbox_head.num_classes': len(DEMO_CLASSES),
+    'model.roi_head.mask_head.in_channels': 32,
+    'model.roi_head.mask_head.conv_out_channels': 32,
+    'model.roi_head.mask_head.num_convs': 1,
+    'model.roi_head.mask_head.num_classes': len(DEMO_CLASSES),
+    'model.train_cfg.rpn_proposal.max_per_img': 50,
+    'model.train_cfg.rcnn.sampler.num': 32,
+    'model.test_cfg.rpn.max_per_img': 50,
+    'model.test_cfg.rcnn.max_per_img': 10,
+    'train_dataloader.batch_size': 4,
+    'train_dataloader.dataset.pipeline.2.scale': (SIZE, SIZE),
+    'val_dataloader.dataset.pipeline.1.scale': (SIZE, SIZE),
+    'test_dataloader.dataset.pipeline.1.scale': (SIZE, SIZE),
+    'train_cfg.max_epochs': 2,
+    'train_cfg.val_interval': 2,
+    'param_scheduler': [
+        dict(type='MultiStepLR', begin=0, end=2, by_epoch=True, milestones=[1], gamma=0.1)
+    ],
+}
+SEGMENTOR = COMMON | {
+    'model.decode_head.in_channels': CHANNELS,
+    'model.decode_head.channels': 16,
+    'model.decode_head.num_classes': len(DEMO_SEG_CLASSES),
+    'model.auxiliary_head.in_channels': CHANNELS[2],
+    'model.auxiliary_head.channels': 16,
+    'model.auxiliary_head.num_classes': len(DEMO_SEG_CLASSES),
+    'model.data_preprocessor.size': (SIZE, SIZE),
+    'train_dataloader.batch_size': 2,
+    'train_dataloader.dataset.pipeline.2.scale': (4 * SIZE, SIZE),
+    'train_dataloader.dataset.pipeline.3.crop_size': (SIZE, SIZE),
+    'val_dataloader.dataset.pipeline.1.scale': (4 * SIZE, SIZE),
+    'test_dataloader.dataset.pipeline.1.scale': (4 * SIZE, SIZE),
+    'train_cfg.max_iters': 2,
+    'train_cfg.val_interval': 2,
+    'default_hooks.checkpoint.interval': 2,
+    'tta_pipeline': [
+        dict(type='LoadImageFromFile'),
+        dict(
+            type='TestTimeAug',
+            transforms=[
+                [dict(type='Resize', scale=(SIZE, SIZE)), dict(type='Resize', scale=(96, 96))],
+                [dict(type='LoadAnnotations')],
+                [dict(type='PackSegInputs')],
+            ],
+        ),
+    ],
+}
+
+
+@pytest.fixture(scope='session', autouse=True)
+def plain_config_dumps():
+    """Let mmengine dump configs as they are: making them pretty takes half of a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_loggers():
+    """Drop the loggers of a test's runs after it: they hold on to its captured stdout."""
+    yield
+    MMLogger._instance_dict.clear()
+
+
+@pytest.fixture(scope='session')
+def demo_root(tmp_path_factory):
+    """Return the folder of a demo set of 8 training and 4 held-out images."""
+    folder = tmp_path_factory.mktemp('demo') / 'set'
+    return write_demo_dataset(folder, num_train=8, num_val=4, image_size=SIZE)
+
+
+@pytest.fixture(scope='session')
+def nano_detector(tmp_path_factory):
+    """Return the path of a config of Mask R-CNN with GLNet-nano for the demo set."""
+    for_demo = {
+        f'{split}_dataloader.dataset.metainfo.classes': DEMO_CLASSES
+        for split in ('train', 'val', 'test')
+    }
+    cfg = load_config('maskrcnn_glnet_4g_1x', DETECTOR | for_demo)
+    return _dump(cfg, tmp_path_factory.mktemp('det') / 'nano_detector.py')
+
+
+@pytest.fixture(scope='session')
+def nano_segmentor(tmp_path_factory):
+    """Return the path of a config of UperNet with GLNet-nano for the demo set."""
+    own = {
+        'type': 'BaseSegDataset',
+        'reduce_zero_label': True,
+        'metainfo.classes': DEMO_SEG_CLASSES,
+    }
+    for_demo = {
+        f'{split}_dataloader.dataset.{key}': value
+        for split in ('train', 'val', 'test')
+        for key, value in own.items()
+    }
+    cfg = load_config('upernet_glnet_4g_160k', SEGMENTOR | for_demo)
+    return _dump(cfg, tmp_path_factory.mktemp('seg') / 'nano_segmentor.py')
+
+
+@pytest.fixture(scope='session')
+def detector_weights(nano_detector, tmp_path_factory):
+    """Return the path of a checkpoint of the detector that was never trained."""
+    return _save_weights(nano_detector, tmp_path_factory.mktemp('weights') / 'detector.pth')
+
+
+@pytest.fixture(scope='session')
+def segmentor_weights(nano_segmentor, tmp_path_factory):
+    """Return the path of a checkpoint of the segmentor that was never trained."""
+    return _save_weights(nano_segmentor, tmp_path_factory.mktemp('weights') / 'segmentor.pth')
+
+
+def _save_weights(config, path):
+    torch.manual_seed(0)
+    cfg = load_config(config)
+    classes = cfg.test_dataloader.dataset.metainfo.classes
+    meta = dict(cfg=cfg.pretty_text, epoch=1, iter=2, dataset_meta=dict(classes=classes))
+    torch.save(dict(state_dict=expected_weights(cfg), meta=meta), path)
+    return str(path)
+
+
+def _dump(cfg, path):
+    cfg.dump(path)
+    return str(path)

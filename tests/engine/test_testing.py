@@ -1,0 +1,170 @@
+"""tools/test.py from start to end on a tiny set: scores, predictions, pictures, augmentation."""
+
+import copy
+import json
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from glmix_mm.engine.cli import run
+from glmix_mm.engine.test import main
+
+
+def test(config, checkpoint, demo_root, work_dir, *options):
+    arguments = [config, checkpoint, '--data-root', str(demo_root), '--work-dir', str(work_dir)]
+    return run(main, [*arguments, *map(str, options)])
+
+
+test.__test__ = False  # the tool, not a test
+
+
+def read_scores(work_dir):
+    (path,) = work_dir.glob('*/*.json')
+    return json.loads(path.read_text())
+
+
+def make_truth_of(predictions, demo_root, root):
+    """Make a data set whose truth is what was predicted for the demo set's held-out images."""
+    coco = demo_root / 'coco'
+    (root / 'annotations').mkdir(parents=True)
+    for split in ('train2017', 'val2017'):
+        (root / split).symlink_to(coco / split)
+    truth = json.loads((coco / 'annotations' / 'instances_val2017.json').read_text())
+    ids = [category['id'] for category in truth['categories']]
+    truth['annotations'] = []
+    for prediction in predictions:
+        found = prediction['pred_instances']
+        for label, (x1, y1, x2, y2), mask in zip(
+            found['labels'].tolist(), found['bboxes'].tolist(), found['masks'], strict=True
+        ):
+            truth['annotations'].append(
+                dict(
+                    id=len(truth['annotations']) + 1,
+                    image_id=prediction['img_id'],
+                    category_id=ids[label],
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                    segmentation=dict(mask, counts=mask['counts'].decode()),
+                )
+            )
+    for split in ('train', 'val'):
+        path = root / 'annotations' / f'instances_{split}2017.json'
+        path.write_text(json.dumps(truth))
+    return root, truth['annotations']
+
+
+def test_a_detectors_scores_predictions_and_pictures(
+    nano_detector, detector_weights, demo_root, tmp_path
+):
+    out, pictures = tmp_path / 'out.pkl', tmp_path / 'pictures'
+    options = ('--out', out, '--show-dir', pictures)
+    assert test(nano_detector, detector_weights, demo_root, tmp_path / 'wd', *options) == 0
+    images = {path.name: path for path in (demo_root / 'coco' / 'val2017').iterdir()}
+    assert {path.name for path in pictures.iterdir()} == set(images)
+    for path in pictures.iterdir():  # truth and predictions side by side
+        height, width = cv2.imread(str(images[path.name])).shape[:2]
+        assert cv2.imread(str(path)).shape[:2] == (height, 2 * width)
+
+    # Scored against themselves, the predictions that were saved are all right.
+    predictions = pickle.loads(out.read_bytes())
+    assert len(predictions) == len(images)
+    root, annotations = make_truth_of(predictions, demo_root, tmp_path / 'coco')
+    assert len(annotations) > len(images)
+    assert test(nano_detector, detector_weights, root, tmp_path / 'wd2') == 0
+    assert read_scores(tmp_path / 'wd2')['coco/bbox_mAP'] == pytest.approx(1, abs=1e-3)
+    # Against the real truth pycocotools alone gives the same score as the tool.
+    truth = COCO(demo_root / 'coco' / 'annotations' / 'instances_val2017.json')
+    scores = [s for p in predictions for s in p['pred_instances']['scores'].tolist()]
+    results = [
+        dict(annotation, score=score) for annotation, score in zip(annotations, scores, strict=True)
+    ]
+    for kind in ('bbox', 'segm'):
+        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        expected = evaluation.stats[0]
+        assert read_scores(tmp_path / 'wd')[f'coco/{kind}_mAP'] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_segmentors_scores_label_maps_and_pictures(
+    nano_segmentor, segmentor_weights, demo_root, tmp_path
+):
+    out, pictures = tmp_path / 'out', tmp_path / 'pictures'
+    options = ('--out', out, '--show-dir', pictures)
+    assert test(nano_segmentor, segmentor_weights, demo_root, tmp_path / 'wd', *options) == 0
+    labels = demo_root / 'ade' / 'ADEChallengeData2016' / 'annotations' / 'validation'
+    names = sorted(path.name for path in labels.iterdir())
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert len(list(pictures.rglob('*.png'))) == len(names)
+
+    # Score the label maps by hand: label k is class k - 1 in truth and in predictions.
+    truth = np.stack([cv2.imread(str(labels / name), cv2.IMREAD_UNCHANGED) for name in names])
+    found = np.stack([cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED) for name in names])
+    ious = []
+    for label in range(1, 7):
+        union = np.logical_or(truth == label, found == label).sum()
+        if union:
+            ious.append(np.logical_and(truth == label, found == label).sum() / union)
+    scores = read_scores(tmp_path / 'wd')
+    assert scores['mIoU'] == pytest.approx(100 * np.mean(ious), abs=0.01)
+    assert scores['aAcc'] == pytest.approx(100 * (truth == found).mean(), abs=0.01)
+
+
+def test_augmentation_averages_the_scores(
+    nano_segmentor, segmentor_weights, demo_root, tmp_path, monkeypatch
+):
+    assert test(nano_segmentor, segmentor_weights, demo_root, tmp_path / 'plain') == 0
+    from mmseg.models import SegTTAModel
+
+    seen = []
+    merge = SegTTAModel.merge_preds
+
+    def spy(self, samples):
+        seen.append([len(views) for views in samples])
+        return merge(self, samples)
+
+    monkeypatch.setattr(SegTTAModel, 'merge_preds', spy)
+    assert test(nano_segmentor, segmentor_weights, demo_root, tmp_path / 'tta', '--tta') == 0
+    assert seen == [[2]] * 4  # two sizes of each of four images
+    assert read_scores(tmp_path / 'tta') != read_scores(tmp_path / 'plain')
+
+
+def test_mask_rcnn_has_no_augmentation(
+    nano_detector, detector_weights, demo_root, tmp_path, capsys
+):
+    assert test(nano_detector, detector_weights, demo_root, tmp_path / 'wd', '--tta') == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert 'has no tta_model and no tta_pipeline' in last
+    assert not (tmp_path / 'wd').exists()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'out', 'expected'),
+    [
+        ('det', 'folder', 'detection saves one file, which must end in .pkl'),
+        ('seg', 'file.pkl', 'segmentation saves one PNG per image, so give a folder'),
+    ],
+)
+def test_an_output_that_does_not_suit_the_task(
+    kind, out, expected, nano_detector, nano_segmentor, demo_root, tmp_path, capsys
+):
+    config = nano_detector if kind == 'det' else nano_segmentor
+    assert test(config, 'any.pth', demo_root, tmp_path, '--out', out) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_published_checkpoints_without_a_state_dict_key(
+    nano_detector, detector_weights, demo_root, tmp_path
+):
+    state = torch.load(detector_weights, weights_only=True)['state_dict']
+    bare = {f'module.{key}': value for key, value in state.items()}
+    torch.save(bare, tmp_path / 'bare.pth')
+    assert test(nano_detector, str(tmp_path / 'bare.pth'), demo_root, tmp_path / 'wd') == 0
+    assert 'coco/bbox_mAP' in read_scores(tmp_path / 'wd')

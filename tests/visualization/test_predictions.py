@@ -1,0 +1,156 @@
+"""Pictures hold the classes' colours where the masks are, and nothing is cut off."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+from PIL import Image
+
+from glmix_mm.errors import UserError
+from glmix_mm.visualization.predictions import (
+    draw_detection,
+    draw_segmentation,
+    save_contact_sheet,
+)
+
+CLASSES = ('disc', 'square')
+BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
+PALETTE = (BLUE, ORANGE)
+GREY = 100
+
+
+def plain_image():
+    return np.full((40, 60, 3), GREY, np.uint8)
+
+
+def instances(*boxes, labels, scores=None, tensors=False):
+    masks = np.zeros((len(boxes), 40, 60), bool)
+    for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
+        mask[top:bottom, left:right] = True
+    data = InstanceData(labels=np.array(labels, int), masks=masks)
+    if scores is not None:
+        data.scores = np.array(scores)
+    if tensors:
+        data = InstanceData(**{key: torch.from_numpy(value) for key, value in data.items()})
+    return data
+
+
+def tinted(colour):
+    """Return 65 % of the colour over 35 % of the grey, written out."""
+    return [round(0.35 * GREY + 0.65 * channel) for channel in colour]
+
+
+@pytest.mark.parametrize('tensors', [False, True])
+def test_masks_are_tinted_with_their_class(tensors):
+    gt = instances((4, 20, 24, 36), labels=[0])
+    pred = instances((30, 20, 54, 36), labels=[1], scores=[0.9], tensors=tensors)
+    image, truth, guess = draw_detection(plain_image(), gt, pred, CLASSES, PALETTE)
+    assert image.shape == truth.shape == guess.shape == (80, 120, 3)
+    assert (image == GREY).all()
+    # Inside (beyond the outline of 2 px), on the outline, and far from it.
+    assert (truth[43:69, 11:45] == tinted(BLUE)).all()
+    assert (truth[71, 8:48] == BLUE).all()
+    assert (truth[20:78, 60:] == GREY).all()
+    assert (guess[43:69, 63:105] == tinted(ORANGE)).all()
+    assert (guess[40:72, 60] == ORANGE).all()
+    assert (guess[40:, :60] == GREY).all()
+
+
+def test_only_brightness_of_the_image_shows_through():
+    image = plain_image()
+    image[:] = (200, 0, 0)
+    gt = instances((4, 20, 24, 36), labels=[1])
+    pred = instances(labels=[], scores=[])
+    _, truth, guess = draw_detection(image, gt, pred, CLASSES, PALETTE)
+    grey = 0.299 * 200
+    expected = [round(0.35 * grey + 0.65 * channel) for channel in ORANGE]
+    assert (truth[50, 20] == expected).all()
+    assert (guess == (200, 0, 0)).all()
+
+
+def test_unsure_predictions_are_left_out_and_the_surest_lies_on_top():
+    boxes = [(4, 20, 24, 36)] * 3
+    pred = instances(*boxes, labels=[0, 1, 0], scores=[0.7, 0.8, 0.4])
+    empty = instances(labels=[])
+    _, _, guess = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.5)
+    grey = np.dot(tinted(BLUE), (0.299, 0.587, 0.114))
+    expected = [0.35 * grey + 0.65 * channel for channel in ORANGE]
+    np.testing.assert_allclose(guess[50, 20], expected, atol=1)
+    _, _, none = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.9)
+    assert (none == GREY).all()
+
+
+def test_crowds_are_grey_and_in_the_ground_truth_only():
+    crowd = instances((4, 20, 24, 36), labels=[0])
+    empty = instances(labels=[])
+    none = instances(labels=[], scores=[])
+    _, truth, guess = draw_detection(plain_image(), empty, none, CLASSES, PALETTE, ignored=crowd)
+    assert (truth[50, 20] == tinted((70, 70, 70))).all()
+    assert (guess == GREY).all()
+
+
+@pytest.mark.parametrize('box', [(0, 0, 6, 6), (54, 0, 60, 6), (0, 34, 6, 40), (54, 34, 60, 40)])
+def test_texts_stay_inside_the_picture(box):
+    def letters(picture):
+        return (picture == 255).all(2).sum()
+
+    none = instances(labels=[], scores=[])
+    pictures = [
+        draw_detection(plain_image(), instances(b, labels=[0]), none, CLASSES, PALETTE)[1]
+        for b in (box, (20, 18, 26, 24))  # the other one is far from every edge
+    ]
+    assert letters(pictures[0]) == letters(pictures[1]) > 10
+
+
+def test_label_maps_are_tinted_and_ignored_pixels_left():
+    gt = np.zeros((40, 60), int)
+    gt[:, 30:] = 1
+    gt[:10] = 255
+    _, truth, guess = draw_segmentation(plain_image(), gt, torch.ones(40, 60).long(), PALETTE)
+    assert (truth[:20] == GREY).all()
+    assert (truth[20:, :60] == tinted(BLUE)).all()
+    assert (truth[20:, 60:] == tinted(ORANGE)).all()
+    assert (guess == tinted(ORANGE)).all()
+
+
+def test_sheet_shows_every_picture_the_titles_and_the_legend(tmp_path):
+    rows = [
+        tuple(np.full((80, 120, 3), value, np.uint8) for value in values)
+        for values in ((10, 20, 30), (40, 50, 60))
+    ]
+    path = save_contact_sheet(tmp_path / 'new/sheet.png', rows, CLASSES, PALETTE)
+    assert path.is_absolute()
+    assert [p.name for p in path.parent.iterdir()] == ['sheet.png']
+    sheet = np.asarray(Image.open(path)).astype(int)
+    for value in (10, 20, 30, 40, 50, 60):
+        assert (sheet == value).all(2).sum() >= 80 * 120
+    for colour in PALETTE:
+        assert (sheet == colour).all(2).sum() > 200
+    # Everything lies within a white frame; the titles stand above the pictures.
+    frame = np.concatenate([sheet[:10].ravel(), sheet[-10:].ravel(), sheet[:, :10].ravel()])
+    assert (frame == 255).all()
+    assert (sheet[:, -10:] == 255).all()
+    top = np.flatnonzero((sheet == 10).all(2).any(1))[0]
+    for column in np.split(np.arange(sheet.shape[1]), [145, 275]):
+        assert (sheet[:top, column] < 128).any()
+
+
+def test_a_long_legend_breaks_into_lines(tmp_path):
+    rows = [tuple(np.zeros((80, 120, 3), np.uint8) for _ in range(3))]
+    names = [f'a long class name {i}' for i in range(12)]
+    colours = [(i + 1, 200, 100) for i in range(12)]
+    sheet = np.asarray(Image.open(save_contact_sheet(tmp_path / 's.png', rows, names, colours)))
+    lines = set()
+    for colour in colours:
+        places = np.argwhere((sheet == colour).all(2))
+        assert len(places) > 200
+        lines.add(places[:, 0].min())
+    assert len(lines) > 2
+    assert (sheet[:, -10:] == 255).all()
+    assert (sheet[-10:] == 255).all()
+
+
+def test_a_sheet_needs_rows(tmp_path):
+    with pytest.raises(UserError, match='there is no image to draw'):
+        save_contact_sheet(tmp_path / 'sheet.png', [], CLASSES, PALETTE)
+    assert list(tmp_path.iterdir()) == []

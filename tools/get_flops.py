@@ -1,0 +1,12 @@
+"""Count a model's multiply-adds and parameters: tools/get_flops.py CONFIG [options]; see --help."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
+
+from glmix_mm.analysis.get_flops import main
+from glmix_mm.engine.cli import run
+
+if __name__ == '__main__':
+    sys.exit(run(main))
