@@ -41,7 +41,7 @@ def test_mmengine_writes_through_it(tmp_path, monkeypatch):
     path = tmp_path / 'note.txt'
     fileio.put_text('grüße', str(path))
     assert path.read_text(encoding='utf-8') == 'grüße'
-    monkeypatch.setattr(os, 'replace', lambda *args: (_ for _ in ()).throw(OSError('stopped')))
+    monkeypatch.setattr(os, 'replace', lambda *args: (_ for _ in ()).throw(OSError(5, 'stopped')))
     with pytest.raises(OSError, match='stopped'):
         fileio.put(b'lost', str(path))
     assert path.read_text(encoding='utf-8') == 'grüße'
