@@ -8,7 +8,7 @@ from . import platform
 
 platform.ready()
 
-from . import models  # noqa: E402  (after the platform is ready)
-from .engine import amp  # noqa: E402
+from . import models  # noqa: E402, F401  (after the platform is ready)
+from .engine import amp  # noqa: E402, F401
 
 __version__ = '0.1.0'

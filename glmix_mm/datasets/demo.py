@@ -35,7 +35,7 @@ EMPTY_IMAGES = (24, 1)  # every 24th image of a split, from index 1, has no obje
 
 def write_demo_dataset(
     root: str | os.PathLike,
-    num_train: int = 256,
+    num_train: int = 512,
     num_val: int = 48,
     image_size: int = 192,
     seed: int = 0,
@@ -114,7 +114,7 @@ def _write_split(
         image, things = draw_scene(rng, size, objects, crowd=index == CROWD_IMAGE)
         image_id = first_id + index
         name = f'{image_id:012d}.jpg'
-        Image.fromarray(image).save(folders[0] / name, quality=95, subsampling=0)
+        Image.fromarray(image).save(folders[0] / name, quality=90, subsampling=0)
         ade_name = f'ADE_{split}_{index + 1:08d}'
         shutil.copyfile(folders[0] / name, folders[1] / f'{ade_name}.jpg')
         Image.fromarray(_label_map(things, size)).save(folders[2] / f'{ade_name}.png')

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 SHAPES = ('disc', 'square', 'triangle', 'star', 'ring')
-MIN_VISIBLE = 0.2  # an object of which less can be seen is left out of the picture
+MIN_VISIBLE = 0.3  # an object of which less can be seen is left out of the picture
 MAX_OBJECTS = 6
-RADIUS = (0.11, 0.19)  # of the image's side
+RADIUS = (0.12, 0.2)  # of the image's side
 TILT = np.radians(20)
+PLACES = 2  # an object goes to the least crowded of so many random places
 CROWD_DISCS = 14
 CROWD_RADIUS = 0.035  # of the image's side
-MIN_CONTRAST = 90.0  # Euclidean distance of the mean colours of object and background, in RGB
-GROUND_TEXTURE = 70.0  # most that the two colours of a texture differ by in a channel
-OBJECT_TEXTURE = 45.0
+MIN_CONTRAST = 110.0  # Euclidean distance of the mean colours of object and background, in RGB
+GROUND_TEXTURE = 60.0  # most that the two colours of a texture differ by in a channel
+OBJECT_TEXTURE = 40.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,13 @@ def draw_scene(
     ground = _colours(rng, GROUND_TEXTURE)
     image = _paint(rng, size, *ground)
     full = [(SHAPES.index('disc'), _crowd_mask(rng, size), True)] if crowd else []
+    taken = np.zeros((size, size), bool)
     for _ in range(count):
         label = int(rng.integers(len(SHAPES)))
-        full.append((label, _random_shape(rng, size, SHAPES[label]), False))
+        places = [_random_shape(rng, size, SHAPES[label]) for _ in range(PLACES)]
+        whole = min(places, key=lambda mask: (mask & taken).sum() / mask.sum())
+        taken |= whole
+        full.append((label, whole, False))
     things = _visible(full)
     for thing in things:
         colours = _contrasting_colours(rng, ground)
@@ -95,12 +100,22 @@ def _half_planes(u: np.ndarray, v: np.ndarray, sides: int, distance: float) -> n
     return sum((u * np.cos(a) + v * np.sin(a) <= distance).astype(int) for a in angles)
 
 
-# A pentagram is where at least four of the five half planes of its inner pentagon hold.
+def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return a star of five points, one of them up; its inner corners are at half the radius."""
+    sector = np.radians(72)
+    angle = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)  # from the next point
+    radius = np.hypot(u, v)
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    # The edge goes from the point (1, 0) to the inner corner.
+    corner_x, corner_y = 0.5 * np.cos(sector / 2), 0.5 * np.sin(sector / 2)
+    return (corner_x - 1) * y - corner_y * (x - 1) >= 0
+
+
 INSIDE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     'disc': lambda u, v: u * u + v * v <= 0.81,
     'square': lambda u, v: np.maximum(abs(u), abs(v)) <= 0.75,
     'triangle': lambda u, v: _half_planes(v, u, 3, 0.5) == 3,
-    'star': lambda u, v: _half_planes(-v, u, 5, np.cos(np.radians(72))) >= 4,
+    'star': _star,
     'ring': lambda u, v: (u * u + v * v <= 0.9) & (u * u + v * v >= 0.25),
 }
 

@@ -124,7 +124,7 @@ def test_masks_are_the_pixels_that_were_drawn(monkeypatch):
         ('disc', np.pi * 0.81),
         ('square', 1.5**2),
         ('triangle', 3 * np.sqrt(3) / 4),
-        ('star', 5 * np.sin(np.radians(36)) * (3 - np.sqrt(5)) / 2),  # pentagram of radius 1
+        ('star', 5 * np.sin(np.radians(36)) * 0.5),  # ten triangles with sides 1 and 0.5
         ('ring', np.pi * 0.65),
     ],
 )

@@ -1,0 +1,58 @@
+# Mask R-CNN with GLNet-nano on the embedded demo set: `make demo` runs it.
+# Everything is small, for a few minutes on two CPU cores.
+_base_ = [
+    './_base_/glnet_nano.py',
+    '../_base_/models/mask_rcnn.py',
+    './_base_/coco.py',
+    './_base_/schedule.py',
+    '../_base_/runtime_det.py',
+]
+
+channels, num_classes = 64, len(_base_.classes)
+norm_cfg = dict(type='BN')  # without norms, training from scratch takes far longer
+roi_extractor = dict(out_channels=channels, roi_layer=dict(sampling_ratio=2))
+model = dict(
+    backbone=dict(**_base_.glnet, norm_eval=False),
+    neck=dict(
+        in_channels=_base_.glnet_channels, out_channels=channels, num_outs=4, norm_cfg=norm_cfg
+    ),
+    rpn_head=dict(
+        in_channels=channels,
+        feat_channels=channels,
+        anchor_generator=dict(strides=[4, 8, 16, 32]),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=roi_extractor,
+        # Weights: few regions hold an object, so its class would weigh little against its mask.
+        bbox_head=dict(
+            in_channels=channels,
+            fc_out_channels=256,
+            num_classes=num_classes,
+            reg_class_agnostic=True,
+            loss_cls=dict(loss_weight=3.0),
+            loss_bbox=dict(loss_weight=2.0),
+        ),
+        mask_roi_extractor=roi_extractor,
+        mask_head=dict(
+            num_convs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            num_classes=num_classes,
+            class_agnostic=True,
+            norm_cfg=norm_cfg,
+            loss_mask=dict(loss_weight=2.0),
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=20)),
+)
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=20),
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=_base_.iterations, save_best=None
+    ),
+)
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,150 @@
+"""The import hooks, and an installed wheel outside the repository."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+import glmix_mm
+from glmix_mm.datasets.demo import write_demo_dataset
+from glmix_mm.platform import config_root, resolve_config
+from glmix_mm.platform.checkpoint import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(python, *arguments, cwd, code=0):
+    done = subprocess.run(
+        [str(python), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope='module')
+def outside(tmp_path_factory):
+    """A Python that has the built wheel, and everything else from this one's packages."""
+    folder = tmp_path_factory.mktemp('outside')
+    source = folder / 'source'
+    tracked = ('glmix_mm', 'configs', 'tools', 'requirements', 'setup.py', 'pyproject.toml')
+    for name in (*tracked, 'README.md', 'LICENSE', 'MANIFEST.in'):
+        path = ROOT / name
+        copy = shutil.copytree if path.is_dir() else shutil.copyfile
+        (source).mkdir(exist_ok=True)
+        copy(path, source / name)
+    pip = (sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check')
+    flags = ('--no-deps', '--no-build-isolation', '--no-index')
+    run(*pip, 'wheel', *flags, '--wheel-dir', folder, source, cwd=folder)
+    venv.create(folder / 'venv', with_pip=False, symlinks=True)
+    python = folder / 'venv' / 'bin' / 'python'
+    site = Path(
+        run(
+            python, '-c', "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
+        ).strip()
+    )
+    wheel = next(folder.glob('glmix_mm-*.whl'))
+    run(*pip, '--python', python, 'install', *flags, wheel, cwd=folder)
+    # The other packages; a plain path entry, so that their own .pth files stay out.
+    (site / 'others.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    return python
+
+
+def test_wheel_carries_configs_and_tools(outside, tmp_path):
+    code = 'import glmix_mm; print(glmix_mm.__file__); print(glmix_mm.platform.config_root())'
+    package, configs = run(outside, '-c', code, cwd=tmp_path).splitlines()
+    assert str(ROOT) not in package
+    shipped = {p.relative_to(configs) for p in Path(configs).rglob('*.py')}
+    assert shipped == {p.relative_to(ROOT / 'configs') for p in (ROOT / 'configs').rglob('*.py')}
+    assert (Path(configs).parent / 'tools' / 'train.py').is_file()
+
+
+MINE = """
+_base_ = 'glmix_mm::demo/{base}'
+data_root = '{root}/'
+train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=2, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2))
+"""
+ANNOTATIONS = """
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
+test_evaluator = val_evaluator
+"""
+
+
+@pytest.mark.parametrize(
+    ('library', 'base', 'data', 'more'),
+    [
+        ('mmdet', 'maskrcnn_glnet_nano.py', 'coco', ANNOTATIONS),
+        ('mmseg', 'semfpn_glnet_nano.py', 'ade/ADEChallengeData2016', ''),
+    ],
+)
+def test_the_libraries_own_train_runs_an_inherited_config(
+    outside, tmp_path, library, base, data, more
+):
+    root = write_demo_dataset(tmp_path / 'demo', num_train=4, num_val=2, image_size=64)
+    (tmp_path / 'mine.py').write_text(MINE.format(base=base, root=root / data) + more)
+    find = f"import importlib.util as u; print(u.find_spec('{library}').origin)"
+    package = Path(run(outside, '-c', find, cwd=tmp_path).strip()).parent
+    tool = package / '.mim' / 'tools' / 'train.py'
+    output = run(outside, tool, 'mine.py', '--work-dir', tmp_path / 'work', cwd=tmp_path)
+    assert 'Iter(val) [1/1]' in output
+    state = read_checkpoint(tmp_path / 'work' / 'iter_2.pth')['state_dict']
+    assert 'backbone.stages.0.blocks.0.mixer.slot_scale' in state
+
+
+@pytest.mark.parametrize(
+    ('library', 'name', 'weights'),
+    [('mmdet', 'maskrcnn_glnet_4g_3x', 'glnet_4g'), ('mmseg', 'upernet_glnet_9g_160k', 'glnet_9g')],
+)
+def test_shipped_configs_ask_for_their_weights(outside, tmp_path, library, name, weights):
+    code = f"""
+import warnings; warnings.simplefilter('ignore')
+from mmengine.config import Config
+cfg = Config.fromfile('mine.py')
+import {library}.models, {library}.registry
+model = {library}.registry.MODELS.build(cfg.model)
+try:
+    model.init_weights()
+except Exception as error:
+    print(error)
+"""
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'glmix_mm::{name}.py'\n")
+    output = run(outside, '-c', code, cwd=tmp_path)
+    assert f'glmix://{weights}: {weights}.pth is not in' in output
+
+
+def test_hooks_cost_nothing_and_import_nothing(outside, tmp_path):
+    code = "import sys; print({'torch', 'glmix_mm', 'mmengine'} & sys.modules.keys())"
+    assert run(outside, '-c', code, cwd=tmp_path).strip() == 'set()'
+
+
+def test_ops_are_served_before_glmix_mm_is_imported(outside, tmp_path):
+    run(outside, '-c', 'import mmdet.apis, mmseg.apis', cwd=tmp_path)
+
+
+def test_configs_by_name(tmp_path):
+    for name in ('glmix_mm::maskrcnn_glnet_4g_3x.py', 'glmix_mm::maskrcnn_glnet_4g_3x'):
+        (tmp_path / 'mine.py').write_text(
+            f"_base_ = '{name}'\nmodel = dict(backbone=dict(arch='9g'))\n"
+        )
+        config = Config.fromfile(tmp_path / 'mine.py')
+        assert config.model.backbone.arch == '9g' and config.model.type == 'MaskRCNN'
+    assert Path(resolve_config('glmix_mm::maskrcnn_glnet_4g_3x')).parent == config_root()
+
+
+def test_misspelt_config_lists_near_names():
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*maskrcnn_glnet_4g_3x\.py'):
+        resolve_config('glmix_mm::maskrcn_glnet_4g_3x')
+
+
+def test_installing_twice_adds_no_second_hook():
+    before = list(sys.meta_path)
+    glmix_mm.platform.ready()
+    assert sys.meta_path == before
