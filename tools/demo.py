@@ -1,12 +1,9 @@
 """Train and test on the embedded demo set: tools/demo.py [options]; --help lists them."""
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
-# Threads that wait by spinning slow each other down when other programs use the cores as well.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.demo import main
