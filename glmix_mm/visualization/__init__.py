@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pictures: predictions beside the ground truth."""

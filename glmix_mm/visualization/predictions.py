@@ -20,6 +20,7 @@ MARGIN = 14  # pixels
 
 Colour = tuple[int, int, int]
 Object = tuple[np.ndarray, Colour, str]  # mask (H, W), colour, text
+Box = tuple[int, int, int, int]  # left, top, right, bottom, all inside
 Row = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -188,9 +189,10 @@ def _draw_objects(picture: np.ndarray, objects: Sequence[Object], scale: int) ->
         picture[_outline(mask)] = colour
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
+    written: list[Box] = []
     for mask, (_, colour, text) in zip(masks, objects, strict=True):
         if mask.any():
-            _write(draw, canvas.size, mask, colour, text)
+            written.append(_write(draw, canvas.size, mask, colour, text, written))
     return np.asarray(canvas)
 
 
@@ -206,16 +208,36 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], mask: np.ndarray, colour: Colour, text: str
-) -> None:
-    """Write a mask's text above its top left corner, moved so that nothing is cut off."""
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    mask: np.ndarray,
+    colour: Colour,
+    text: str,
+    written: Sequence[Box],
+) -> Box:
+    """Write a mask's text above its top left corner, or as near as it hides no other text.
+
+    Returns the text's box; nothing is cut off by the picture's edges.
+    """
     font = _font(LABEL_SIZE)
     left, top = np.flatnonzero(mask.any(0))[0], np.flatnonzero(mask.any(1))[0]
     width, height = int(font.getlength(text)) + 7, LABEL_SIZE + 5
     x = max(0, min(int(left), size[0] - width))
     y = max(0, min(int(top) - height, size[1] - height))
+    below = range(y, size[1] - height + 1, height + 1)
+    boxes = [(x, place, x + width - 1, place + height - 1) for place in below]
+    box = next((b for b in boxes if not any(_overlap(b, other) for other in written)), boxes[0])
     dark = np.dot(colour, BRIGHTNESS) < 128
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=tuple(colour))
+    draw.rectangle(box, fill=tuple(colour))
     draw.text(
-        (x + 3, y + height / 2), text, fill='white' if dark else 'black', font=font, anchor='lm'
+        (x + 3, box[1] + height / 2),
+        text,
+        fill='white' if dark else 'black',
+        font=font,
+        anchor='lm',
     )
+    return box
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]

@@ -16,6 +16,7 @@ from glmix_mm.visualization.predictions import (
 CLASSES = ('disc', 'square')
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 PALETTE = (BLUE, ORANGE)
+STYLE = (CLASSES, PALETTE)
 GREY = 100
 
 
@@ -75,7 +76,7 @@ def test_unsure_predictions_are_left_out_and_the_surest_lies_on_top():
     _, _, guess = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.5)
     grey = np.dot(tinted(BLUE), (0.299, 0.587, 0.114))
     expected = [0.35 * grey + 0.65 * channel for channel in ORANGE]
-    np.testing.assert_allclose(guess[50, 20], expected, atol=1)
+    np.testing.assert_allclose(guess[64, 40], expected, atol=1)
     _, _, none = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.9)
     assert (none == GREY).all()
 
@@ -100,6 +101,18 @@ def test_texts_stay_inside_the_picture(box):
         for b in (box, (20, 18, 26, 24))  # the other one is far from every edge
     ]
     assert letters(pictures[0]) == letters(pictures[1]) > 10
+
+
+def test_texts_do_not_hide_each_other():
+    def letters(picture):
+        return (picture == 255).all(2).sum()
+
+    none = instances(labels=[], scores=[])
+    one, two = (
+        draw_detection(plain_image(), instances(*boxes, labels=[0] * len(boxes)), none, *STYLE)[1]
+        for boxes in ([(4, 12, 24, 30)], [(4, 12, 24, 30), (5, 13, 24, 30)])
+    )
+    assert letters(two) == 2 * letters(one) > 20
 
 
 def test_label_maps_are_tinted_and_ignored_pixels_left():
