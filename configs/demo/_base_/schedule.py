@@ -1,6 +1,6 @@
-# AdamW, 100 iterations of warmup, then a cosine; scores on the held-out images three times.
-iterations = 1350
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations // 3)
+# AdamW, 100 iterations of warmup, then a cosine; scores on the held-out images four times.
+iterations = 1200
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations // 4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
