@@ -22,6 +22,7 @@ SHORT = {
     'train_cfg.max_iters': 4,
     'train_cfg.val_interval': 2,
     'train_dataloader.batch_size': 2,
+    'train_dataloader.dataset.indices': None,
     'default_hooks.checkpoint.interval': 4,
 }
 

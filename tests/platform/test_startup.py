@@ -66,7 +66,7 @@ def test_wheel_carries_configs_and_tools(outside, tmp_path):
 MINE = """
 _base_ = 'glmix_mm::demo/{base}'
 data_root = '{root}/'
-train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root))
+train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root, indices=None))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=2, val_interval=2)
