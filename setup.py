@@ -37,7 +37,7 @@ class BuildWithConfigs(build_py):
 setup(
     name='glmix_mm',
     version=re.search(r"__version__ = '(.+)'", (ROOT / 'glmix_mm/__init__.py').read_text())[1],
-    description='GLNet (GLMix, NeurIPS 2024) for mmdetection, mmsegmentation and mmpretrain',
+    description='GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

@@ -1,4 +1,4 @@
-"""GLNet for mmdetection, mmsegmentation and mmpretrain.
+"""GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain.
 
 Importing the package readies the platform (``glmix_mm.platform``), then registers everything
 in mmengine's root registries, where mmdet, mmseg and mmpretrain find it.

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .layers import SelfAttention, depthwise_conv, to_map, to_tokens
+from .depthwise import DepthwiseConv2d
+from .layers import SelfAttention, to_map, to_tokens
+from .precision import at_least_float32
 
 BRANCHES = ('both', 'local', 'global')
 CLUSTERINGS = ('soft', 'kmeans', 'static')
@@ -64,7 +66,7 @@ class GLMix(nn.Module):
         if branches != 'global':
             self.local = nn.Sequential(
                 nn.Conv2d(dim, dim, 1),
-                depthwise_conv(dim, local_kernel_size),
+                DepthwiseConv2d(dim, local_kernel_size),
                 nn.Conv2d(dim, dim, 1),
             )
         self.has_global = branches != 'local'
@@ -139,11 +141,6 @@ def kmeans(tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         mean = torch.bmm(assignment.transpose(1, 2), tokens) / size.clamp_min(1)
         slots = torch.where(size > 0, mean, slots)
     return slots, assignment
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 if it is in a half precision, else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,14 +1,25 @@
 """GLNet (NeurIPS 2024, arXiv 2411.14429): blocks, stages, variants, from top to bottom."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from itertools import cycle
 
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..errors import UserError
+from .arch import drop_path_rates, resolve_arch
 from .glmix import GLMix
-from .layers import MLP, BatchNorm2d, Block, ConvFFN, GlobalAttention, LayerNorm2d, SelfAttention
+from .layers import (
+    MLP,
+    BatchNorm2d,
+    Block,
+    ConvFFN,
+    GlobalAttention,
+    LayerNorm2d,
+    SelfAttention,
+    init_linear,
+)
 from .pretrained import Rename
 from .pyramid import PyramidBackbone, Stage
 
@@ -106,7 +117,7 @@ class GLNet(PyramidBackbone):
         local_kernel_size: int = 5,
         **kwargs,
     ):
-        settings = resolve_arch(arch)
+        settings = glnet_settings(arch)
         glmix = dict(
             slot_grid=slot_grid,
             slot_init=settings.slot_init,
@@ -115,17 +126,13 @@ class GLNet(PyramidBackbone):
             slot_attention=slot_attention,
             local_kernel_size=local_kernel_size,
         )
-        count = sum(settings.depths)
-        drop_rates = (drop_path_rate * j / max(count - 1, 1) for j in range(count))
-        stages = []
-        for i, (dim, depth) in enumerate(zip(settings.channels, settings.depths, strict=True)):
-            previous = settings.channels[i - 1] if i else None
-            mixers = settings.mixers[i].split('.')
-            blocks = [
-                make_block(mixers[j % len(mixers)], dim, settings, glmix, next(drop_rates))
-                for j in range(depth)
-            ]
+        stages, previous = [], None
+        rates = drop_path_rates(drop_path_rate, settings.depths)
+        for dim, mixers, stage_rates in zip(settings.channels, settings.mixers, rates, strict=True):
+            turns = cycle(mixers.split('.'))
+            blocks = [make_block(next(turns), dim, settings, glmix, rate) for rate in stage_rates]
             stages.append(Stage(EMBEDS[settings.patch_embed](previous, dim), blocks))
+            previous = dim
         super().__init__(
             stages,
             settings.channels,
@@ -137,29 +144,14 @@ class GLNet(PyramidBackbone):
         self.apply(_init_like_authors)
 
 
-def resolve_arch(arch: str | dict) -> GLNetArch:
+def glnet_settings(arch: str | dict) -> GLNetArch:
     """Return the settings of a variant's name or of a dict of one's own.
 
     Raises:
-        UserError: unknown name, a missing or unknown entry, or one with an unknown value.
+        UserError: see :func:`glmix_mm.models.arch.resolve_arch`; or an attribute's value is
+            unknown.
     """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise UserError(f'GLNet: arch={arch!r} is none of {", ".join(ARCHS)}')
-        return ARCHS[arch]
-    known = {field.name for field in fields(GLNetArch)}
-    required = {'channels', 'depths', 'ffn_ratio', 'mixers', 'patch_embed', 'cpe_ks', 'mlp_dw'}
-    if set(arch) - known or required - set(arch):
-        raise UserError(
-            f'GLNet: arch as a dict needs {sorted(required)} and may have '
-            f'{sorted(known - required)}; found {sorted(arch)}'
-        )
-    settings = GLNetArch(**arch)
-    lengths = {len(settings.channels), len(settings.depths), len(settings.mixers)}
-    if lengths != {4}:
-        raise UserError(
-            'GLNet: channels, depths and mixers of arch need one entry for each of 4 stages'
-        )
+    settings = resolve_arch('GLNet', arch, ARCHS, ('channels', 'depths', 'mixers'))
     if settings.patch_embed not in EMBEDS:
         raise UserError(
             f'GLNet: patch_embed={settings.patch_embed!r} is none of {", ".join(EMBEDS)}'
@@ -235,8 +227,6 @@ RENAMES = (
 
 def _init_like_authors(module: nn.Module) -> None:
     # Convolutions keep PyTorch's default; qkv is initialised as nn.MultiheadAttention's in_proj.
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, SelfAttention):
+    init_linear(module)
+    if isinstance(module, SelfAttention):
         nn.init.xavier_uniform_(module.qkv.weight)

@@ -4,10 +4,14 @@ Feature maps are (N, C, h, w) tensors in channels_last memory, so a map and its 
 are two views of the same memory and moving between them copies nothing.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
+
+from .depthwise import DepthwiseConv2d
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -56,6 +60,13 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised map, (N, C, h, w), channels_last."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GroupNorm1(nn.GroupNorm):
+    """Group norm of a map (N, C, h, w) with one group: over channels and positions, eps 1e-5."""
+
+    def __init__(self, dim: int):
+        super().__init__(1, dim)
 
 
 class Linear2d(nn.Linear):
@@ -128,13 +139,15 @@ class MLP(nn.Module):
 class ConvFFN(nn.Module):
     """Feed-forward network of convolutions on a map (N, C, h, w).
 
-    conv1x1 to ``hidden_dim``, then (with ``depthwise``) z + dwconv3x3(z), GELU, conv1x1 back.
+    conv1x1 to ``hidden_dim``, then (with ``depthwise``) z + dwconv3x3(z), or without ``residual``
+    dwconv3x3(z) alone, GELU, conv1x1 back.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, depthwise: bool):
+    def __init__(self, dim: int, hidden_dim: int, depthwise: bool, residual: bool = True):
         super().__init__()
         self.expand = nn.Conv2d(dim, hidden_dim, 1)
-        self.depthwise = depthwise_conv(hidden_dim, 3) if depthwise else None
+        self.depthwise = DepthwiseConv2d(hidden_dim, 3) if depthwise else None
+        self.residual = residual
         self.act = nn.GELU()
         self.reduce = nn.Conv2d(hidden_dim, dim, 1)
 
@@ -142,7 +155,7 @@ class ConvFFN(nn.Module):
         """Map (N, C, h, w) to (N, C, h, w)."""
         x = self.expand(x)
         if self.depthwise is not None:
-            x = x + self.depthwise(x)
+            x = x + self.depthwise(x) if self.residual else self.depthwise(x)
         return self.reduce(self.act(x))
 
 
@@ -160,6 +173,7 @@ class Block(nn.Module):
         cpe_ks: kernel size of the conditional position encoding; 0 for none.
         layer_scale: initial value of the layer scales; None for none.
         drop_path: probability of dropping a residual branch of an image in training.
+        norm: makes a norm from a number of channels.
     """
 
     def __init__(
@@ -170,12 +184,13 @@ class Block(nn.Module):
         cpe_ks: int = 0,
         layer_scale: float | None = None,
         drop_path: float = 0.0,
+        norm: Callable[[int], nn.Module] = LayerNorm2d,
     ):
         super().__init__()
-        self.cpe = depthwise_conv(dim, cpe_ks) if cpe_ks else None
-        self.norm1 = LayerNorm2d(dim)
+        self.cpe = DepthwiseConv2d(dim, cpe_ks) if cpe_ks else None
+        self.norm1 = norm(dim)
         self.mixer = mixer
-        self.norm2 = LayerNorm2d(dim)
+        self.norm2 = norm(dim)
         self.ffn = ffn
         scaled = layer_scale is not None
         self.ls1 = LayerScale(dim, layer_scale) if scaled else nn.Identity()
@@ -191,6 +206,8 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.ffn(self.norm2(x))))
 
 
-def depthwise_conv(dim: int, kernel_size: int) -> nn.Conv2d:
-    """Return a depthwise convolution that keeps the map's size; ``kernel_size`` is odd."""
-    return nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+def init_linear(module: nn.Module) -> None:
+    """Initialise a linear layer as the authors of all families here do: N(0, 0.02), biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

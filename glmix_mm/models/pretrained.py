@@ -55,7 +55,7 @@ def load_pretrained(
     state, container = find_weights(content, checkpoint)
     state = strip_prefixes(state, prefix, checkpoint)
     expected = backbone.state_dict()
-    named = {rename(key, renames, expected): value for key, value in state.items()}
+    named = _own_names(state, renames, expected)
     norms = [key for key in expected if re.match(r'norm\d\.', key)]
     without_norms = not any(key in named for key in norms)
     optional = set(norms if without_norms else ())
@@ -119,13 +119,23 @@ def strip_prefixes(
     return state
 
 
-def rename(key: str, renames: Sequence[Rename], expected: Mapping[str, Tensor]) -> str:
-    """Return this project's name of an official key; its own keys stay as they are."""
-    if key in expected:
-        return key
+def rename(key: str, renames: Sequence[Rename]) -> str:
+    """Return this project's name of an official key."""
     for pattern, replacement in renames:
         key = re.sub(pattern, replacement, key, count=1)
     return key
+
+
+def _own_names(
+    state: Mapping[str, Tensor], renames: Sequence[Rename], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Rename the tensors of an official checkpoint; leave those of one of this project's own.
+
+    Decided for the file as a whole: the same key may mean different tensors in the two (FCViT's
+    norm2 is that of its second output, where ours is that of the third).
+    """
+    official = any(key not in expected and rename(key, renames) in expected for key in state)
+    return {rename(key, renames) if official else key: value for key, value in state.items()}
 
 
 def _is_state(value: object) -> bool:

@@ -2,22 +2,55 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ..errors import UserError
 
 SCHEME = 'glmix://'
-GLNET_CARD = 'https://github.com/rayleizhu/GLMix#model-card'
-# Name of the released file, without its ending -> the page where its authors publish it.
+
+
+class Source(NamedTuple):
+    """Where the authors of a release publish it.
+
+    Attributes:
+        page: the page that links to the file.
+        links: what to know of these links.
+    """
+
+    page: str
+    links: str
+
+
+GLNET = Source(
+    'https://github.com/rayleizhu/GLMix#model-card',
+    'OneDrive links need a browser',
+)
+DILATEFORMER = Source(
+    'https://github.com/JIAOJIAYUASD/dilateformer#imagenet-1k-pre-trained-weights',
+    'it links to a Google Drive folder of all variants',
+)
+FCVIT = Source(
+    'https://github.com/ma-xu/FCViT#2-fcvit-models',
+    'it links to a Google Drive folder of each variant',
+)
+# Name of the released file here, without its ending -> where it is published.
 RELEASES = {
-    'glnet_4g': GLNET_CARD,
-    'glnet_9g': GLNET_CARD,
-    'glnet_16g': GLNET_CARD,
-    'glnet_4g_tklb': GLNET_CARD,
-    'glnet_9g_tklb': GLNET_CARD,
-    'glnet_stl': GLNET_CARD,
-    'glnet_stl_paramslot': GLNET_CARD,
+    'glnet_4g': GLNET,
+    'glnet_9g': GLNET,
+    'glnet_16g': GLNET,
+    'glnet_4g_tklb': GLNET,
+    'glnet_9g_tklb': GLNET,
+    'glnet_stl': GLNET,
+    'glnet_stl_paramslot': GLNET,
+    'dilateformer_tiny': DILATEFORMER,
+    'dilateformer_small': DILATEFORMER,
+    'dilateformer_base': DILATEFORMER,
+    'fcvit_tiny': FCVIT,
+    'fcvit_b12': FCVIT,
+    'fcvit_b24': FCVIT,
+    'fcvit_b48': FCVIT,
 }
 
 
@@ -47,9 +80,10 @@ def find_release(name: str) -> Path:
         if (folder / filename).is_file():
             return folder / filename
     looked = ', '.join(str(folder.absolute()) for folder in folders)
+    source = RELEASES[release]
     raise UserError(
-        f'{name}: {filename} is not in {looked}. Fetch it from {RELEASES[release]} (OneDrive links '
-        f'need a browser) and put it into one of these folders, the first of which '
-        f'$GLMIX_CHECKPOINTS can name; or train without pretrained weights (--from-scratch, or '
-        f'model.backbone.init_cfg=None in the config)'
+        f'{name}: {filename} is not in {looked}. Fetch the file from {source.page} '
+        f'({source.links}) and put it under the name {filename}, whatever it has there, into one '
+        f'of these folders, the first of which $GLMIX_CHECKPOINTS can name; or train without '
+        f'pretrained weights (--from-scratch, or model.backbone.init_cfg=None in the config)'
     )

@@ -27,7 +27,9 @@ def config_root() -> Path:
 
 
 def resolve_config(name: str) -> str:
-    """Return the path that ``glmix_mm::NAME`` stands for; the ending ``.py`` may be left out.
+    """Return the path that ``glmix_mm::NAME`` stands for.
+
+    The ending ``.py`` may be left out, and so may the folder that a config stands in.
 
     Raises:
         FileNotFoundError: no such config; the message lists the nearest names.
@@ -38,6 +40,10 @@ def resolve_config(name: str) -> str:
         path = path.with_suffix('.py')
     if path.is_file():
         return str(path)
+    if path.parent == root:
+        for folder in sorted(root.iterdir()):
+            if folder.name != '_base_' and (folder / path.name).is_file():
+                return str(folder / path.name)
     import difflib
 
     known = sorted(p.relative_to(root).as_posix() for p in root.rglob('*.py'))

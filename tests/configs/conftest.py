@@ -1,16 +1,20 @@
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import lru_cache
-from pathlib import Path
 
 import mmengine.config.utils
 import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from shipped_configs import CONFIGS, parts
 
 import glmix_mm  # noqa: F401  (mmdet and mmseg need the platform it readies)
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+TINY_ARCHS = {
+    'glnet': 'nano',
+    'dilateformer': dict(channels=(24, 48, 96, 192), depths=(1, 1, 1, 1)),
+    'fcvit': dict(channels=(16, 32, 64, 64), depths=(1, 1, 1, 1)),
+}
 
 
 @pytest.fixture(scope='session')
@@ -26,12 +30,12 @@ def load() -> Iterator[Callable[[str], Config]]:
 
 @pytest.fixture(scope='session')
 def nano(load) -> Callable[[str], Config]:
-    """Resolve a config with GLNet-nano in place of its GLNet and random weights."""
+    """Resolve a config with a tiny backbone of the same family and random weights."""
 
     def shrink(name: str) -> Config:
         cfg = load(name)
         model = cfg.model
-        model.backbone.update(arch='nano', init_cfg=None)
+        model.backbone.update(arch=TINY_ARCHS[parts(name).family], init_cfg=None)
         channels = list(MODELS.build(model.backbone).out_channels)
         if 'neck' in model:
             model.neck.in_channels = channels

@@ -5,16 +5,11 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from shipped_configs import CONFIGS, NAMES, SHIPPED, TYPES, parts
 
+from glmix_mm.engine.config import find_config
 from glmix_mm.platform.releases import RELEASES
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-FLAT = sorted(path.name for path in CONFIGS.glob('*.py'))
-OTHERS = sorted(
-    path.relative_to(CONFIGS).as_posix()
-    for path in CONFIGS.glob('*/**/*.py')
-    if '_base_' not in path.parts
-)
 EXPECTED = """
 maskrcnn_glnet_4g_1x maskrcnn_glnet_9g_1x maskrcnn_glnet_16g_1x maskrcnn_glnet_stl_1x
 maskrcnn_glnet_4g_3x maskrcnn_glnet_9g_3x maskrcnn_glnet_16g_3x
@@ -22,23 +17,67 @@ retinanet_glnet_4g_1x retinanet_glnet_9g_1x retinanet_glnet_16g_1x
 retinanet_glnet_4g_3x retinanet_glnet_9g_3x retinanet_glnet_16g_3x
 semfpn_glnet_4g_80k semfpn_glnet_9g_80k semfpn_glnet_16g_80k
 upernet_glnet_4g_160k upernet_glnet_9g_160k upernet_glnet_16g_160k upernet_glnet_stl_160k
+
+maskrcnn_dilateformer_tiny_1x maskrcnn_dilateformer_small_1x maskrcnn_dilateformer_base_1x
+maskrcnn_dilateformer_tiny_3x maskrcnn_dilateformer_small_3x maskrcnn_dilateformer_base_3x
+cascademaskrcnn_dilateformer_tiny_3x cascademaskrcnn_dilateformer_small_3x
+cascademaskrcnn_dilateformer_base_3x
+retinanet_dilateformer_tiny_1x retinanet_dilateformer_small_1x retinanet_dilateformer_base_1x
+semfpn_dilateformer_tiny_80k semfpn_dilateformer_small_80k semfpn_dilateformer_base_80k
+upernet_dilateformer_tiny_160k upernet_dilateformer_small_160k upernet_dilateformer_base_160k
+
+maskrcnn_fcvit_b12_1x maskrcnn_fcvit_b24_1x retinanet_fcvit_b12_1x retinanet_fcvit_b24_1x
+semfpn_fcvit_b12_40k semfpn_fcvit_b24_40k upernet_fcvit_b24_160k upernet_fcvit_b48_160k
 """
+FOLDERS = {'glnet': '', 'dilateformer': 'dilateformer/', 'fcvit': 'fcvit/'}
+METHODS = {
+    'maskrcnn': 'Mask R-CNN',
+    'cascademaskrcnn': 'Cascade Mask R-CNN',
+    'retinanet': 'RetinaNet',
+    'semfpn': 'Semantic FPN',
+    'upernet': 'UperNet',
+}
+LENGTHS = {
+    '1x': '12 epochs of COCO at a short side of 800',
+    '3x': '36 epochs of COCO at short sides of 480-800',
+    '40k': '40,000 iterations of ADE20K',
+    '80k': '80,000 iterations of ADE20K',
+    '160k': '160,000 iterations of ADE20K',
+}
+# What FCViT's authors released a recipe for; the other two released none for dense prediction.
+RECIPES_OF_THE_AUTHORS = {('maskrcnn', 'fcvit'), ('semfpn', 'fcvit')}
 
 
 def test_every_promised_config_exists():
-    assert sorted(f'{name}.py' for name in EXPECTED.split()) == FLAT
+    expected = [f'{FOLDERS[parts(name).family]}{name}.py' for name in EXPECTED.split()]
+    assert sorted(expected) == SHIPPED
 
 
-@pytest.mark.parametrize('name', FLAT)
-def test_flat_config_states_only_what_differs(name):
+@pytest.mark.parametrize('name', SHIPPED)
+def test_config_states_only_what_differs(name):
     text = (CONFIGS / name).read_text()
     assert len(text.splitlines()) < 25
-    assert f'configs/{name}' in text, 'the header names the command that trains it'
     assigned = [node.targets[0].id for node in ast.parse(text).body]
     assert assigned == ['_base_', 'model']
 
 
-@pytest.mark.parametrize('name', FLAT + OTHERS)
+@pytest.mark.parametrize('name', SHIPPED)
+def test_header_says_what_it_is_and_whose_settings(name):
+    method, family, variant, schedule = parts(name)
+    text = (CONFIGS / name).read_text()
+    header = [line.removeprefix('# ') for line in text.splitlines() if line.startswith('#')]
+    assert text.startswith('# ' + '\n# '.join(header) + '\n_base_'), 'one comment, at the top'
+    label = variant.title() if family == 'dilateformer' else variant.upper()
+    title = f'{METHODS[method]} with {TYPES[family]}-{label}: {LENGTHS[schedule]}.'
+    assert header[0] == title
+    owner = "The authors' settings: "
+    if (method, family) not in RECIPES_OF_THE_AUTHORS:
+        owner = f"{TYPES[family]}'s authors released no "
+    assert header[1].startswith(owner)
+    assert header[-1] == f'Train it: tools/dist_train.sh configs/{name} 8'
+
+
+@pytest.mark.parametrize('name', NAMES)
 def test_resolves_and_its_dump_resolves_to_the_same(load, name, tmp_path):
     cfg = load(name)
     assert 'glmix_mm' in cfg.custom_imports.imports
@@ -47,13 +86,14 @@ def test_resolves_and_its_dump_resolves_to_the_same(load, name, tmp_path):
     assert Config.fromfile(dumped).to_dict() == cfg.to_dict()
 
 
-@pytest.mark.parametrize('name', FLAT)
+@pytest.mark.parametrize('name', SHIPPED)
 def test_pretrained_weights_are_a_release_of_the_same_variant(load, name):
-    variant = name.split('_')[2]
+    _, family, variant, _ = parts(name)
+    release = f'{family}_{variant}'
     backbone = load(name).model.backbone
-    assert (backbone.type, backbone.arch) == ('GLNet', variant)
-    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=f'glmix://glnet_{variant}')
-    assert f'glnet_{variant}' in RELEASES
+    assert (backbone.type, backbone.arch) == (TYPES[family], variant)
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=f'glmix://{release}')
+    assert release in RELEASES
 
 
 @pytest.mark.parametrize('ending', ['.py', ''])
@@ -69,6 +109,18 @@ def test_a_project_elsewhere_inherits_by_package_name(load, ending, tmp_path, mo
     assert expected.model.roi_head.bbox_head.num_classes == 80
     expected.model.roi_head.bbox_head.num_classes = 3
     assert mine.to_dict() == expected.to_dict()
+
+
+def test_a_project_elsewhere_inherits_a_config_in_a_folder(load, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text("_base_ = 'glmix_mm::fcvit/semfpn_fcvit_b12_40k'\n")
+    assert Config.fromfile(config).to_dict() == load('fcvit/semfpn_fcvit_b12_40k.py').to_dict()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_found_by_name_alone(name):
+    for bare in (Path(name).name, Path(name).stem, f'glmix_mm::{Path(name).stem}'):
+        assert find_config(bare) == str(CONFIGS / name)
 
 
 def test_a_project_elsewhere_inherits_a_base_file(tmp_path):

@@ -1,20 +1,18 @@
 """Every config's model builds; one of each method trains a step and predicts."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
+from shipped_configs import SHIPPED, parts
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from glmix_mm.analysis.flops import EmptyOnMeta
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-FLAT = sorted(path.name for path in CONFIGS.glob('*.py'))
 HEIGHT, WIDTH = 70, 100  # px, no multiples of 32
 
 
@@ -23,11 +21,13 @@ def head_parameters(method: str, channels: list[int]) -> int:
     conv = lambda i, o, k=1: k * k * i * o + o  # noqa: E731
     conv_bn = lambda i, o, k=1: k * k * i * o + 2 * o  # noqa: E731
     fpn = sum(conv(c, 256) + conv(256, 256, 3) for c in channels)
-    if method == 'maskrcnn':
+    if method.endswith('maskrcnn'):
         rpn = conv(256, 256, 3) + conv(256, 3) + conv(256, 3 * 4)
-        box = conv(256 * 49, 1024) + conv(1024, 1024) + conv(1024, 81) + conv(1024, 80 * 4)
+        cascaded = method.startswith('cascade')
+        hidden = 4 * conv_bn(256, 256, 3) if cascaded else conv(1024, 1024)
+        box = conv(256 * 49, 1024) + hidden + conv(1024, 81) + conv(1024, 80 * 4)
         mask = 4 * conv(256, 256, 3) + conv(256, 256, 2) + conv(256, 80)
-        return fpn + rpn + box + mask
+        return fpn + rpn + (3 if cascaded else 1) * (box + mask)
     if method == 'retinanet':
         fpn = sum(conv(c, 256) + conv(256, 256, 3) for c in channels[1:])
         extra = conv(channels[3], 256, 3) + conv(256, 256, 3)
@@ -45,19 +45,16 @@ def head_parameters(method: str, channels: list[int]) -> int:
     return pooled + lateral + bottlenecks + smooth + conv(512, 150) + auxiliary
 
 
-@pytest.mark.parametrize('name', FLAT)
+@pytest.mark.parametrize('name', SHIPPED)
 def test_builds_with_the_parameters_of_its_layers(load, name):
     model_cfg = load(name).model
     model_cfg.backbone.init_cfg = None
     with EmptyOnMeta():
         model = MODELS.build(model_cfg)
-    method, _, variant, _ = name.split('_')
-    channels = {
-        'stl': [96, 192, 384, 768],
-        '4g': [64, 128, 256, 512],
-        '9g': [96, 192, 384, 768],
-        '16g': [128, 256, 512, 1024],
-    }[variant]
+    method, channels = parts(name).method, parts(name).channels
+    assert list(model.backbone.out_channels) == (
+        channels[1:] if method == 'retinanet' else channels
+    )
     total = sum(parameter.numel() for parameter in model.parameters())
     backbone = sum(parameter.numel() for parameter in model.backbone.parameters())
     assert total - backbone == head_parameters(method, channels)
@@ -144,6 +141,15 @@ INITIAL_LOSSES = {
         'decode.loss_ce': LABELLED * math.log(150),
         'aux.loss_ce': 0.4 * LABELLED * math.log(150),
     },
+    'dilateformer/cascademaskrcnn_dilateformer_tiny_3x.py': {
+        'loss_rpn_cls': math.log(2),
+        's0.loss_cls': math.log(81),
+        's1.loss_cls': 0.5 * math.log(81),
+        's2.loss_cls': 0.25 * math.log(81),
+    },
+    'dilateformer/semfpn_dilateformer_tiny_80k.py': {'decode.loss_ce': LABELLED * math.log(150)},
+    'fcvit/retinanet_fcvit_b12_1x.py': {'loss_cls': -0.25 * 0.99**2 * math.log(0.01)},
+    'fcvit/semfpn_fcvit_b12_40k.py': {'decode.loss_ce': LABELLED * math.log(150)},
 }
 
 
@@ -151,16 +157,16 @@ INITIAL_LOSSES = {
 def test_trains_a_step_and_predicts(nano, name):
     torch.manual_seed(0)
     cfg = nano(name)
-    if name.startswith('maskrcnn'):
+    if parts(name).masks:
         cfg.model.test_cfg.rcnn.max_per_img = 10
         cfg.model.test_cfg.rcnn.score_thr = 0.0  # untrained, no object is likely
-    elif name.startswith('retinanet'):
+    elif parts(name).detects:
         cfg.model.test_cfg.score_thr = 0.0
     else:
         cfg.model.data_preprocessor.size = (CROP, CROP)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
-    detects = cfg.default_scope == 'mmdet'
+    detects = parts(name).detects
     make_batch = detection_batch if detects else segmentation_batch
 
     model.train()
@@ -183,4 +189,4 @@ def test_trains_a_step_and_predicts(nano, name):
         results = model(**model.data_preprocessor(make_batch()), mode='predict')
     check = check_detections if detects else check_segmentation
     for result in results:
-        check(result, masks=name.startswith('maskrcnn'))
+        check(result, masks=parts(name).masks)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from shipped_configs import parts
 from torch import nn
 
 ITERATIONS_PER_EPOCH = 600  # any number above the 500 of the warmup
@@ -40,24 +41,26 @@ def _quiet():
 
 
 @pytest.mark.parametrize(
-    ('name', 'epochs', 'steps'),
+    ('name', 'base', 'epochs', 'steps'),
     [
-        ('maskrcnn_glnet_4g_1x.py', 12, (8, 11)),
-        ('maskrcnn_glnet_4g_3x.py', 36, (27, 33)),
-        ('retinanet_glnet_4g_1x.py', 12, (8, 11)),
-        ('retinanet_glnet_4g_3x.py', 36, (27, 33)),
+        ('maskrcnn_glnet_4g_1x.py', 1e-4, 12, (8, 11)),
+        ('maskrcnn_glnet_4g_3x.py', 1e-4, 36, (27, 33)),
+        ('retinanet_glnet_4g_1x.py', 1e-4, 12, (8, 11)),
+        ('retinanet_glnet_4g_3x.py', 1e-4, 36, (27, 33)),
+        ('dilateformer/cascademaskrcnn_dilateformer_tiny_3x.py', 1e-4, 36, (27, 33)),
+        ('fcvit/maskrcnn_fcvit_b12_1x.py', 2e-4, 12, (8, 11)),
     ],
 )
-def test_detection_learning_rates(load, name, epochs, steps):
+def test_detection_learning_rates(load, name, base, epochs, steps):
     rates = learning_rates(load(name), epochs * ITERATIONS_PER_EPOCH)
     expected = []
     for iteration in range(len(rates)):
         warmup = min(1.0, 0.001 + 0.999 * iteration / 499)
         drops = sum(iteration >= step * ITERATIONS_PER_EPOCH for step in steps)
-        expected.append(1e-4 * warmup * 0.1**drops)
+        expected.append(base * warmup * 0.1**drops)
     assert rates == pytest.approx(expected, rel=1e-9)
-    assert rates[0] == pytest.approx(1e-7)
-    assert rates[-1] == pytest.approx(1e-6)
+    assert rates[0] == pytest.approx(base / 1000)
+    assert rates[-1] == pytest.approx(base / 100)
 
 
 def test_semantic_fpn_learning_rates(load):
@@ -71,6 +74,14 @@ def test_semantic_fpn_learning_rates(load):
     assert rates[-1] == pytest.approx(2e-4 * (1e-8 + (math.pi / 79_000) ** 2 / 4), rel=1e-3)
 
 
+def test_semantic_fpn_learning_rates_of_fcvit(load):
+    rates = learning_rates(load('fcvit/semfpn_fcvit_b12_40k.py'), 40_000)
+    for iteration in (0, 1, 500, 1500, 20_000, 39_998):
+        left = 1 - iteration / 39_999
+        assert rates[iteration] == pytest.approx(2e-4 * left**0.9, rel=1e-6)
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
 def test_upernet_learning_rates(load):
     rates = learning_rates(load('upernet_glnet_4g_160k.py'), 160_000)
     for iteration in (0, 1, 700, 1499):
@@ -82,6 +93,16 @@ def test_upernet_learning_rates(load):
     assert rates[-1] == pytest.approx(0, abs=1e-12)
 
 
+# Norms of the tiny backbones besides those of the outputs. GLNet: 5 batch norms of the embeddings
+# (2 in the stem) and 2 layer norms in each of 5 blocks; DilateFormer: 6 (3 in the stem) and 2 in
+# each of 4 blocks; FCViT: 4 and 2 group norms in each of 4 blocks.
+NORMS = {'glnet': 5 + 2 * 5, 'dilateformer': 6 + 2 * 4, 'fcvit': 4 + 2 * 4}
+# Scales and shifts that are no norms: they decay as the rest does. GLNet's scales of the slots'
+# similarities (3 GLMix blocks in nano); FCViT's 2 layer scales and 2 x 2 rescalings of a block.
+SCALES = ('slot_scale', 'gamma', 'rescale_weight', 'rescale_bias')
+SCALES_COUNT = {'glnet': 3, 'dilateformer': 0, 'fcvit': 4 * (2 + 4)}
+
+
 @pytest.mark.parametrize(
     ('name', 'decay', 'norm_decay'),
     [
@@ -89,10 +110,16 @@ def test_upernet_learning_rates(load):
         ('retinanet_glnet_4g_1x.py', 1e-4, 1e-4),
         ('semfpn_glnet_4g_80k.py', 1e-4, 1e-4),
         ('upernet_glnet_4g_160k.py', 0.01, 0.0),
+        ('dilateformer/cascademaskrcnn_dilateformer_tiny_3x.py', 0.05, 0.0),
+        ('dilateformer/upernet_dilateformer_tiny_160k.py', 0.01, 0.0),
+        ('fcvit/maskrcnn_fcvit_b12_1x.py', 1e-4, 1e-4),
+        ('fcvit/semfpn_fcvit_b12_40k.py', 1e-4, 1e-4),
+        ('fcvit/upernet_fcvit_b24_160k.py', 0.01, 0.0),
     ],
 )
 def test_weight_decay_of_each_parameter(nano, name, decay, norm_decay):
     cfg = nano(name)
+    method, family, _, _ = parts(name)
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     found = {
@@ -111,11 +138,8 @@ def test_weight_decay_of_each_parameter(nano, name, decay, norm_decay):
         for parameter in model.parameters()
     }
     assert found == expected
-    # A map's scale of cosine similarity is no norm: it decays as the rest does.
-    scales = [p for key, p in model.named_parameters() if key.endswith('slot_scale')]
-    assert {found[id(scale)] for scale in scales} == {decay}
-    # Nano: 5 embeddings' batch norms (2 in the stem), 2 layer norms in each of 5 blocks, and one
-    # for each output; weight and bias of each.
-    outputs = 3 if name.startswith('retinanet') else 4
+    scales = [p for key, p in model.backbone.named_parameters() if key.endswith(SCALES)]
+    assert [found[id(scale)] for scale in scales] == [decay] * SCALES_COUNT[family]
+    outputs = 3 if method == 'retinanet' else 4
     backbone = {id(parameter) for parameter in model.backbone.parameters()}
-    assert len(norms & backbone) == 2 * (5 + 2 * 5 + outputs)
+    assert len(norms & backbone) == 2 * (NORMS[family] + outputs)  # weight and bias of each

@@ -94,7 +94,12 @@ def test_segmentation_trains_on_crops_of_zero_based_labels(load, photo, name):
 
 
 @pytest.mark.parametrize(
-    ('name', 'width'), [('semfpn_glnet_4g_80k.py', 864), ('upernet_glnet_4g_160k.py', 835)]
+    ('name', 'width'),
+    [
+        ('semfpn_glnet_4g_80k.py', 864),
+        ('upernet_glnet_4g_160k.py', 835),
+        ('fcvit/semfpn_fcvit_b12_40k.py', 864),
+    ],
 )
 def test_segmentation_tests_at_a_short_side_of_512(load, photo, name, width):
     # 163 px x 5.12 = 834.56 px; the next multiple of 32 is 864.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glmix_mm.errors import UserError
-from glmix_mm.models import GLNet, pyramid
+from glmix_mm.models import DilateFormer, FCViT, GLNet, pyramid
 from glmix_mm.models.pretrained import load_pretrained
 
 
@@ -141,3 +141,57 @@ def test_no_weights(content, tmp_path):
 def test_other_init_cfg(init_cfg):
     with pytest.raises(UserError, match='init_cfg must be dict'):
         GLNet('nano', init_cfg=init_cfg).init_weights()
+
+
+def test_output_norms_of_an_official_fcvit_detector(tmp_path):
+    """Officially, stages and their norms are numbered 0, 2, 4, 6; here 0 to 3."""
+    state = golden.official_state('fcvit_tiny')
+    for number, dim in zip((0, 2, 4, 6), (32, 64, 160, 320), strict=True):
+        for leaf in ('weight', 'bias'):
+            key = f'norm{number}.{leaf}'
+            state[key] = torch.as_tensor(golden.fill(key, (dim,)))
+    state = {key: value for key, value in state.items() if not key.startswith(('norm.', 'head.'))}
+    path = save(tmp_path, {'state_dict': {**prefixed(state, 'backbone.'), 'neck.w': torch.ones(1)}})
+    model = FCViT('tiny', init_cfg=dict(type='Pretrained', checkpoint=path))
+    model.init_weights()
+    for ours, theirs in ((0, 0), (1, 2), (2, 4), (3, 6)):
+        norm = getattr(model, f'norm{ours}')
+        assert torch.equal(norm.weight, state[f'norm{theirs}.weight'].float())
+        assert torch.equal(norm.bias, state[f'norm{theirs}.bias'].float())
+    # Three outputs: the norm of the first, and of it alone, is left out.
+    fewer = FCViT('tiny', out_indices=(1, 2, 3))
+    report = load_pretrained(fewer, path, fewer.renames)
+    assert 'left out 2 of stages or outputs that are not used' in report
+    assert torch.equal(fewer.norm2.weight, model.norm2.weight)
+
+
+@pytest.mark.parametrize(
+    ('name', 'cls', 'missing', 'known_as'),
+    [
+        (
+            'dilateformer_tiny',
+            DilateFormer,
+            'stages.0.downsample.proj.0.bias',
+            'stages.1.embed.0.bias',
+        ),
+        (
+            'fcvit_tiny',
+            FCViT,
+            'network.4.0.token_mixer.gc2.rescale_weight',
+            'stages.2.blocks.0.mixer.1.context.rescale_weight',
+        ),
+    ],
+)
+def test_other_families_are_as_strict(name, cls, missing, known_as, tmp_path):
+    state = golden.official_state(name)
+    del state[missing]
+    path = save(tmp_path, {'model': state})
+    with pytest.raises(UserError) as info:
+        cls('tiny', init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights()
+    assert f'does not fit {cls.__name__}-tiny: 1 missing ({known_as})' in str(info.value)
+
+
+def test_a_checkpoint_of_another_family(official, tmp_path):
+    path = save(tmp_path, {'model': official})
+    with pytest.raises(UserError, match='FCViT-b12'):
+        FCViT('b12', init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights()

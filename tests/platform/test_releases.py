@@ -24,14 +24,55 @@ def test_folders_in_order(folders):
         assert _load_checkpoint('glmix://glnet_4g')['model']['w'] == value
 
 
-@pytest.mark.parametrize('release', RELEASES)
+# Release -> the repository of its authors and who serves its file, which the page links to.
+PUBLISHED = {
+    **dict.fromkeys(
+        [
+            'glnet_4g',
+            'glnet_9g',
+            'glnet_16g',
+            'glnet_4g_tklb',
+            'glnet_9g_tklb',
+            'glnet_stl',
+            'glnet_stl_paramslot',
+        ],
+        ('https://github.com/rayleizhu/GLMix#', 'OneDrive'),
+    ),
+    **dict.fromkeys(
+        ['dilateformer_tiny', 'dilateformer_small', 'dilateformer_base'],
+        ('https://github.com/JIAOJIAYUASD/dilateformer#', 'Google Drive'),
+    ),
+    **dict.fromkeys(
+        ['fcvit_tiny', 'fcvit_b12', 'fcvit_b24', 'fcvit_b48'],
+        ('https://github.com/ma-xu/FCViT#', 'Google Drive'),
+    ),
+}
+
+
+def test_every_published_variant_is_known():
+    assert list(RELEASES) == list(PUBLISHED)
+
+
+@pytest.mark.parametrize('release', PUBLISHED)
 def test_absent_file(release, folders):
     with pytest.raises(UserError) as info:
         find_release(f'glmix://{release}')
     message = str(info.value)
-    assert f'{release}.pth' in message and RELEASES[release] in message
+    page, server = PUBLISHED[release]
+    assert message.startswith(f'glmix://{release}: {release}.pth is not in ')
+    assert f'Fetch the file from {page}' in message
+    assert {name for name in ('OneDrive', 'Google Drive') if name in message} == {server}
+    assert f'under the name {release}.pth' in message
     assert all(str(folder) in message for folder in folders)
-    assert '--from-scratch' in message and 'OneDrive' in message and '\n' not in message
+    assert '--from-scratch' in message and '\n' not in message
+
+
+@pytest.mark.parametrize('release', PUBLISHED)
+def test_a_file_of_that_name_is_found(release, folders):
+    folders[1].mkdir()
+    expected = folders[1] / f'{release}.pth'
+    expected.touch()
+    assert find_release(f'glmix://{release}').resolve() == expected
 
 
 def test_default_cache_folder(monkeypatch, tmp_path):

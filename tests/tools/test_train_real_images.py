@@ -55,7 +55,15 @@ def read_scores(work_dir):
     return json.loads(max(work_dir.glob('*/2*.json')).read_text())
 
 
-def test_mask_rcnn_on_coco(tmp_path):
+@pytest.mark.parametrize(
+    'config',
+    [
+        'maskrcnn_glnet_4g_3x.py',
+        'dilateformer/maskrcnn_dilateformer_tiny_3x.py',
+        'fcvit/maskrcnn_fcvit_b12_1x.py',
+    ],
+)
+def test_mask_rcnn_on_coco(config, tmp_path):
     folder = Path(ROOT) / 'coco' / 'annotations'
     truth = {
         split: json.loads((folder / f'instances_{split}2017.json').read_text())
@@ -67,11 +75,13 @@ def test_mask_rcnn_on_coco(tmp_path):
     empty = set(images) - {box['image_id'] for box in boxes}
     chosen = sorted(crowded)[:2] + sorted(empty)[:1] + images[:1]
     assert len(chosen) == 4
+    sizes = 'scale=(320,192)' if '1x' in config else 'scales=[(320,192),(320,224)]'
     indices = ','.join(str(images.index(image)) for image in chosen)
     options = [
         'train_dataloader.dataset.filter_cfg.filter_empty_gt=False',
         f'train_dataloader.dataset.indices=[{indices}]',
-        'train_dataloader.dataset.pipeline.2.scales=[(320,192),(320,224)]',
+        f'train_dataloader.dataset.pipeline.2.{sizes}',
+        'train_dataloader.batch_size=2',
         'val_dataloader.dataset.pipeline.1.scale=(320,192)',
         'test_dataloader.dataset.pipeline.1.scale=(320,192)',
         'model.train_cfg.rcnn.sampler.num=64',
@@ -80,7 +90,6 @@ def test_mask_rcnn_on_coco(tmp_path):
         'default_hooks.checkpoint.interval=4',
     ]
     work_dir = tmp_path / 'coco'
-    config = 'maskrcnn_glnet_4g_3x.py'
     call(training, config, work_dir, [*options, 'train_cfg.max_epochs=4'], '--from-scratch')
     losses = read_losses(work_dir)
     assert list(losses) == list(range(1, 9))
@@ -110,10 +119,19 @@ def test_mask_rcnn_on_coco(tmp_path):
     assert len(truth['val']['images']) > len({box['image_id'] for box in boxes})
 
 
-def test_upernet_on_ade20k(tmp_path):
+@pytest.mark.parametrize(
+    'config',
+    [
+        'upernet_glnet_4g_160k.py',
+        'dilateformer/upernet_dilateformer_tiny_160k.py',
+        'fcvit/semfpn_fcvit_b12_40k.py',
+    ],
+)
+def test_segmentation_on_ade20k(config, tmp_path):
     options = [
         'model.data_preprocessor.size=(128,128)',
         'train_dataloader.dataset.pipeline.2.scale=(512,128)',
+        'train_dataloader.batch_size=2',
         'train_dataloader.dataset.pipeline.2.ratio_range=(1.0,1.0)',
         'optim_wrapper.optimizer.lr=1e-3',
         'train_dataloader.dataset.pipeline.3.crop_size=(128,128)',
@@ -122,7 +140,6 @@ def test_upernet_on_ade20k(tmp_path):
         'default_hooks.checkpoint.interval=6',
     ]
     work_dir = tmp_path / 'ade'
-    config = 'upernet_glnet_4g_160k.py'
     call(training, config, work_dir, [*options, 'train_cfg.max_iters=6'], '--from-scratch')
     losses = list(read_losses(work_dir).values())
     assert len(losses) == 6

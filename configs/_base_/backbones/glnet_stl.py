@@ -1,3 +1,7 @@
 # GLNet-STL with the authors' ImageNet-1K weights; channels of its outputs at strides 4, 8, 16, 32.
-glnet = dict(arch='stl', init_cfg=dict(type='Pretrained', checkpoint='glmix://glnet_stl'))
+glnet = dict(
+    type='GLNet',
+    arch='stl',
+    init_cfg=dict(type='Pretrained', checkpoint='glmix://glnet_stl'),
+)
 glnet_channels = [96, 192, 384, 768]

@@ -1,4 +1,4 @@
-# Semantic FPN for ADE20K on a GLNet, whose sizes the config adds.
+# Semantic FPN for ADE20K on a backbone that the config adds.
 _base_ = 'mmseg::_base_/models/fpn_r50.py'
 
 data_preprocessor = dict(size=(512, 512))
@@ -6,6 +6,6 @@ model = dict(
     data_preprocessor=data_preprocessor,
     pretrained=None,
     # Batch norms are trained, synchronised across GPUs (sync_bn in runtime_seg.py).
-    backbone=dict(_delete_=True, type='GLNet', norm_eval=False),
+    backbone=dict(_delete_=True, norm_eval=False),
     decode_head=dict(num_classes=150),
 )

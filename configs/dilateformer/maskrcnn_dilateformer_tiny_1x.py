@@ -1,0 +1,16 @@
+# Mask R-CNN with DilateFormer-Tiny: 12 epochs of COCO at a short side of 800.
+# DilateFormer's authors released no detection code: the protocol of the GLNet configs, that of
+# BiFormer, is followed here. The drop path rate is a choice of this project.
+# Train it: tools/dist_train.sh configs/dilateformer/maskrcnn_dilateformer_tiny_1x.py 8
+_base_ = [
+    '../_base_/backbones/dilateformer_tiny.py',
+    '../_base_/models/mask_rcnn.py',
+    'mmdet::_base_/datasets/coco_instance.py',
+    '../_base_/schedules/mask_rcnn_1x.py',
+    '../_base_/runtime_det.py',
+]
+
+model = dict(
+    backbone=dict(**_base_.dilateformer, drop_path_rate=0.2),
+    neck=dict(in_channels=_base_.dilateformer_channels),
+)

@@ -1,0 +1,16 @@
+# RetinaNet with FCViT-B24: 12 epochs of COCO at a short side of 800.
+# FCViT's authors released no RetinaNet: the protocol of the GLNet configs, that of BiFormer, is
+# followed here, but without drop path, as in the authors' Mask R-CNN.
+# Train it: tools/dist_train.sh configs/fcvit/retinanet_fcvit_b24_1x.py 8
+_base_ = [
+    '../_base_/backbones/fcvit_b24.py',
+    '../_base_/models/retinanet.py',
+    'mmdet::_base_/datasets/coco_detection.py',
+    '../_base_/schedules/coco_1x.py',
+    '../_base_/runtime_det.py',
+]
+
+model = dict(
+    backbone=_base_.fcvit,
+    neck=dict(in_channels=_base_.fcvit_channels[1:]),
+)

@@ -1,0 +1,17 @@
+# Semantic FPN with FCViT-B24: 40,000 iterations of ADE20K.
+# The authors' settings: AdamW, learning rate 2e-4, weight decay 1e-4, polynomial decay of power
+# 0.9, batch 32, no drop path. Mixed precision, synchronised batch norms and test sizes rounded up
+# to multiples of 32 px follow the common protocol.
+# Train it: tools/dist_train.sh configs/fcvit/semfpn_fcvit_b24_40k.py 8
+_base_ = [
+    '../_base_/backbones/fcvit_b24.py',
+    '../_base_/models/semfpn.py',
+    '../_base_/datasets/ade20k_semfpn.py',
+    '../_base_/schedules/semfpn_40k.py',
+    '../_base_/runtime_seg.py',
+]
+
+model = dict(
+    backbone=_base_.fcvit,
+    neck=dict(in_channels=_base_.fcvit_channels),
+)

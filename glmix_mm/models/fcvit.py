@@ -1,0 +1,211 @@
+"""FCViT (arXiv 2212.12552): blocks, stages, variants, from top to bottom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .arch import drop_path_rates, resolve_arch
+from .depthwise import DepthwiseConv2d
+from .layers import (
+    BatchNorm2d,
+    Block,
+    ConvFFN,
+    GroupNorm1,
+    init_linear,
+    to_map,
+    to_tokens,
+)
+from .precision import at_least_float32, sum_dtype
+from .pretrained import Rename
+from .pyramid import PyramidBackbone, Stage
+
+HEADS = 8
+CONTEXT_RATIO = 8  # channels over those of the competing context vectors, and of the bottleneck
+MIN_BOTTLENECK = 16
+KERNEL_SIZE = 11
+LAYER_SCALE = 1e-5
+EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class FCViTArch:
+    """What sets one FCViT apart from another.
+
+    Attributes:
+        channels: channels of each stage.
+        depths: blocks of each stage.
+        ffn_ratios: hidden channels of each stage's feed-forward networks over its channels.
+    """
+
+    channels: Sequence[int]
+    depths: Sequence[int]
+    ffn_ratios: Sequence[int] = (8, 8, 4, 4)
+
+
+# Variants of the paper (its Table 1).
+_B12 = FCViTArch(channels=(64, 128, 320, 512), depths=(2, 2, 6, 2))
+ARCHS = {
+    'tiny': FCViTArch(channels=(32, 64, 160, 320), depths=(3, 3, 5, 2)),
+    'b12': _B12,
+    'b24': replace(_B12, depths=(4, 4, 12, 4)),
+    'b48': replace(_B12, depths=(8, 8, 24, 8)),
+}
+
+
+@MODELS.register_module()
+class FCViT(PyramidBackbone):
+    """FCViT as a backbone for dense prediction, as its authors use it: a group norm an output.
+
+    Args:
+        arch: 'tiny', 'b12', 'b24', 'b48', or a dict of :class:`FCViTArch`'s attributes.
+        drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
+        **kwargs: ``out_indices``, ``norm_eval``, ``frozen_stages``, ``with_cp`` and ``init_cfg``,
+            see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+
+    Raises:
+        UserError: an unknown variant or an option out of its range.
+    """
+
+    def __init__(self, arch: str | dict = 'b12', drop_path_rate: float = 0.0, **kwargs):
+        settings = fcvit_settings(arch)
+        stages, previous = [], None
+        rates = drop_path_rates(drop_path_rate, settings.depths)
+        for dim, ratio, stage_rates in zip(
+            settings.channels, settings.ffn_ratios, rates, strict=True
+        ):
+            blocks = [make_block(dim, ratio * dim, rate) for rate in stage_rates]
+            stages.append(Stage(embed(previous, dim), blocks))
+            previous = dim
+        super().__init__(
+            stages, settings.channels, output_norm=GroupNorm1, renames=RENAMES, **kwargs
+        )
+        self.arch = arch
+        self.apply(init_linear)
+
+
+class GlobalContext(nn.Module):
+    """Adds to each position the image's context, as much as the position resembles the image.
+
+    With u the mean over positions, each of 8 heads h compares its channels of a position p with
+    those of u. The similarities are standardised over the heads and positions of an image, rescaled
+    by head, and weight the context vector, which u gives by two linear layers with a competition,
+    the elementwise maximum of two halves, between them.
+
+    Args:
+        dim: channels C, a multiple of 8.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.rescale_weight = nn.Parameter(torch.ones(HEADS))
+        self.rescale_bias = nn.Parameter(torch.zeros(HEADS))
+        self.fc1 = nn.Linear(dim, 2 * dim // CONTEXT_RATIO)
+        self.fc2 = nn.Linear(dim // CONTEXT_RATIO, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w), channels_last."""
+        tokens = to_tokens(x)  # (N, L, C)
+        mean = tokens.mean(1, dtype=sum_dtype(x))  # (N, C)
+        similarity = self.similarity(tokens, mean)  # (N, L, heads)
+        context = self.fc2(self.fc1(mean).unflatten(1, (2, -1)).amax(1))  # (N, C)
+        # Both products are with a block-diagonal matrix, (N, heads, C): no copy of the map.
+        with torch.autocast(x.device.type, enabled=False):
+            out = torch.baddbmm(tokens, similarity.to(x), by_head(context.to(x)))
+        return to_map(out, *x.shape[2:])
+
+    def similarity(self, tokens: Tensor, mean: Tensor) -> Tensor:
+        """Return each position's rescaled similarity to the mean, (N, L, heads)."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            raw = torch.bmm(tokens, by_head(mean.to(tokens)).transpose(1, 2))
+            raw = at_least_float32(raw) * (mean.shape[1] // HEADS) ** -0.5
+            deviation, average = torch.std_mean(raw, (1, 2), keepdim=True)
+            standardised = (raw - average) / (deviation + EPS)
+            return torch.addcmul(self.rescale_bias, standardised, self.rescale_weight)
+
+
+def by_head(vector: Tensor) -> Tensor:
+    """Spread (N, C) over the rows of (N, heads, C): each holds its head's channels, else 0."""
+    n, dim = vector.shape
+    blocks = torch.eye(HEADS, dtype=vector.dtype, device=vector.device).unsqueeze(2)
+    return (blocks * vector.view(n, 1, HEADS, -1)).view(n, HEADS, dim)
+
+
+class ContextConv(nn.Module):
+    """Half of the token mixer: global context, 11 x 11 depthwise conv, bottleneck, GELU."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        bottleneck = max(dim // CONTEXT_RATIO, MIN_BOTTLENECK)
+        self.context = GlobalContext(dim)
+        self.depthwise = DepthwiseConv2d(dim, KERNEL_SIZE)
+        self.fc = nn.Sequential(
+            nn.Conv2d(dim, bottleneck, 1), nn.GELU(), nn.Conv2d(bottleneck, dim, 1)
+        )
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w)."""
+        return self.act(self.fc(self.depthwise(self.context(x))))
+
+
+class TokenMixer(nn.Sequential):
+    """Mixes positions: twice the image's context and a large convolution."""
+
+    def __init__(self, dim: int):
+        super().__init__(ContextConv(dim), ContextConv(dim))
+
+    def forward(self, x: Tensor, block_input: Tensor | None = None) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w); ``block_input`` is not used."""
+        return super().forward(x)
+
+
+def fcvit_settings(arch: str | dict) -> FCViTArch:
+    """Return the settings of a variant's name or of a dict of one's own.
+
+    Raises:
+        UserError: see :func:`glmix_mm.models.arch.resolve_arch`; or an attribute's value is wrong.
+    """
+    settings = resolve_arch('FCViT', arch, ARCHS, ('channels', 'depths', 'ffn_ratios'))
+    for dim in settings.channels:
+        if dim % HEADS:
+            raise UserError(f'FCViT: {dim} channels are not a multiple of {HEADS}, the heads')
+    return settings
+
+
+def make_block(dim: int, hidden_dim: int, drop_path: float) -> Block:
+    """Return one block: token mixer and convolutional FFN, both with layer scales."""
+    ffn = ConvFFN(dim, hidden_dim, depthwise=True, residual=False)
+    options = dict(layer_scale=LAYER_SCALE, drop_path=drop_path, norm=GroupNorm1)
+    return Block(dim, TokenMixer(dim), ffn, **options)
+
+
+def embed(previous: int | None, dim: int) -> nn.Sequential:
+    """Return the stem of stride 4 (``previous`` is None) or a downsampling of stride 2."""
+    if previous is None:
+        conv = nn.Conv2d(3, dim, 7, stride=4, padding=3)
+    else:
+        conv = nn.Conv2d(previous, dim, 3, stride=2, padding=1)
+    return nn.Sequential(conv, BatchNorm2d(dim))
+
+
+# Keys of the official checkpoints -> keys of this module, applied in turn. Stages and the
+# embeddings between them are numbered together, and output norms as the stages.
+RENAMES = (
+    Rename(r'^patch_embed\.proj\.', 'stages.0.embed.0.'),
+    Rename(r'^patch_embed\.norm\.', 'stages.0.embed.1.'),
+    *(Rename(rf'^network\.{2 * i - 1}\.proj\.', f'stages.{i}.embed.0.') for i in (1, 2, 3)),
+    *(Rename(rf'^network\.{2 * i - 1}\.norm\.', f'stages.{i}.embed.1.') for i in (1, 2, 3)),
+    *(Rename(rf'^network\.{2 * i}\.', f'stages.{i}.blocks.') for i in range(4)),
+    *(Rename(rf'^norm{2 * i}\.', f'norm{i}.') for i in (1, 2, 3)),
+    Rename(r'\.layer_scale_(\d)$', r'.ls\1.gamma'),
+    *(Rename(rf'\.token_mixer\.gc{i}\.', f'.mixer.{i - 1}.context.') for i in (1, 2)),
+    *(Rename(rf'\.token_mixer\.dw{i}\.', f'.mixer.{i - 1}.depthwise.') for i in (1, 2)),
+    *(Rename(rf'\.token_mixer\.fc{i}\.', f'.mixer.{i - 1}.fc.') for i in (1, 2)),
+    Rename(r'\.channel_mixer\.fc1\.', '.ffn.expand.'),
+    Rename(r'\.channel_mixer\.dwconv\.', '.ffn.depthwise.'),
+    Rename(r'\.channel_mixer\.fc2\.', '.ffn.reduce.'),
+)

@@ -1,0 +1,56 @@
+"""The shipped configs by name, and what their names say."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+NAMES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
+DEMO = [name for name in NAMES if name.startswith('demo/')]
+SHIPPED = [name for name in NAMES if name not in DEMO]
+TYPES = {'glnet': 'GLNet', 'dilateformer': 'DilateFormer', 'fcvit': 'FCViT'}
+# Family and variant -> channels of the stages, from the papers' tables.
+CHANNELS = {
+    ('glnet', 'stl'): [96, 192, 384, 768],
+    ('glnet', '4g'): [64, 128, 256, 512],
+    ('glnet', '9g'): [96, 192, 384, 768],
+    ('glnet', '16g'): [128, 256, 512, 1024],
+    ('dilateformer', 'tiny'): [72, 144, 288, 576],
+    ('dilateformer', 'small'): [72, 144, 288, 576],
+    ('dilateformer', 'base'): [96, 192, 384, 768],
+    ('fcvit', 'b12'): [64, 128, 320, 512],
+    ('fcvit', 'b24'): [64, 128, 320, 512],
+    ('fcvit', 'b48'): [64, 128, 320, 512],
+}
+
+
+class Parts(NamedTuple):
+    """What METHOD_FAMILY_VARIANT_SCHEDULE.py consists of."""
+
+    method: str
+    family: str
+    variant: str
+    schedule: str
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of the backbone's stages."""
+        return CHANNELS[self.family, self.variant]
+
+    @property
+    def detects(self) -> bool:
+        """Whether the config is one of COCO; if not, it is one of ADE20K."""
+        return self.schedule in ('1x', '3x')
+
+    @property
+    def masks(self) -> bool:
+        """Whether the method predicts a mask for each box."""
+        return self.method.endswith('maskrcnn')
+
+
+def parts(name: str) -> Parts:
+    """Take a config's name apart, whatever folder it is in."""
+    return Parts(*Path(name).stem.split('_'))
