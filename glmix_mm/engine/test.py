@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..datasets.layout import check_datasets, unwrap
 from ..errors import UserError
+from ..models.pyramid import PyramidBackbone
 from .checkpoints import check_classes, check_fit, expected_weights, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
@@ -29,6 +32,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument('--show-dir', help='folder to save pictures of the predictions in')
     parser.add_argument('--tta', action='store_true', help="the config's test-time augmentation")
+    parser.add_argument(
+        '--fuse', action='store_true', help="fold the backbone's norms and scales (faster)"
+    )
     args = parse(parser, argv)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -39,16 +45,17 @@ def main(argv: Sequence[str]) -> None:
         save_predictions(cfg, args.out)
     if args.show_dir:
         save_pictures(cfg, args.show_dir)
-    test(cfg, args.checkpoint, args.tta)
+    test(cfg, args.checkpoint, args.tta, args.fuse)
 
 
-def test(cfg: Config, checkpoint: str, augment: bool = False) -> dict:
+def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False) -> dict:
     """Check that data and checkpoint fit the config, then score.
 
     Args:
         cfg: the whole config, ``work_dir`` and ``launcher`` included.
         checkpoint: the file.
         augment: whether to use the config's test-time augmentation.
+        fuse: whether to fold the backbone's norms and scales once the checkpoint is loaded.
 
     Returns:
         Each metric's name and value, as mmengine's Runner returns them.
@@ -67,7 +74,29 @@ def test(cfg: Config, checkpoint: str, augment: bool = False) -> dict:
     if augment:
         use_augmentation(cfg)
     with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
-        return build_runner(cfg).test()
+        runner = build_runner(cfg)
+        if fuse:
+            runner.register_hook(FuseHook())
+        return runner.test()
+
+
+class FuseHook(Hook):
+    """Fuses the backbone before the test, when the checkpoint is loaded."""
+
+    def before_test(self, runner: Runner) -> None:
+        """Fuse the backbone of the model, of whatever wraps it.
+
+        Raises:
+            UserError: the backbone is none of this package's.
+        """
+        model = runner.model
+        while not hasattr(model, 'backbone') and hasattr(model, 'module'):
+            model = model.module
+        if not isinstance(getattr(model, 'backbone', None), PyramidBackbone):
+            kind = type(getattr(model, 'backbone', model)).__name__
+            raise UserError(f"--fuse: {kind} is none of this package's backbones; omit --fuse")
+        model.backbone.eval()
+        model.backbone.fuse()
 
 
 def use_augmentation(cfg: Config) -> None:

@@ -22,13 +22,17 @@ def resolve_arch(
         per_stage: the attributes that have one entry for each stage.
 
     Raises:
-        UserError: unknown name, a missing or unknown attribute, or one without four entries.
+        UserError: unknown name, a missing or unknown attribute, or one without four entries of the
+            right kind.
     """
-    if isinstance(arch, str):
-        if arch not in variants:
-            raise UserError(f'{family}: arch={arch!r} is none of {", ".join(variants)}')
+    if isinstance(arch, str) and arch in variants:
         return variants[arch]
-    kind = type(next(iter(variants.values())))
+    if not isinstance(arch, Mapping):
+        raise UserError(
+            f'{family}: arch={arch!r} is none of {", ".join(variants)}, nor a dict of sizes'
+        )
+    example = next(iter(variants.values()))
+    kind = type(example)
     known = {field.name for field in fields(kind)}
     required = {field.name for field in fields(kind) if field.default is MISSING}
     if set(arch) - known or required - set(arch):
@@ -38,17 +42,16 @@ def resolve_arch(
         )
     settings = kind(**arch)
     for name in per_stage:
-        if len(getattr(settings, name)) != STAGES:
-            raise UserError(
-                f'{family}: {name}={getattr(settings, name)} of arch needs one entry for each of '
-                f'{STAGES} stages'
-            )
+        _check_stages(family, name, getattr(settings, name), type(getattr(example, name)[0]))
     return settings
 
 
-def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
-    """Return the drop path rate of each block of each stage: from 0, linearly, to ``rate``."""
-    count = sum(depths)
-    rates = [rate * j / max(count - 1, 1) for j in range(count)]
-    starts = [sum(depths[:i]) for i in range(len(depths))]
-    return [rates[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
+def _check_stages(family: str, name: str, entries: Sequence, kind: type) -> None:
+    if not isinstance(entries, (list, tuple)) or len(entries) != STAGES:
+        raise UserError(
+            f'{family}: {name}={entries!r} of arch needs one entry for each of {STAGES} stages'
+        )
+    for entry in entries:
+        if not isinstance(entry, kind) or (kind is int and entry < 1):
+            expected = 'a whole number above 0' if kind is int else 'a name'
+            raise UserError(f'{family}: {name}={entries!r} of arch: {entry!r} is not {expected}')

@@ -9,8 +9,9 @@ the pieces of the input that they meet.
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from .precision import at_least_float32, sum_dtype
+from .precision import at_least_float32, in_half, sum_dtype
 
 MIN_KERNEL_SIZE = 5  # below it oneDNN is as fast
 PIECE = 16  # positions of a row; of 8, 16, 32 and 48 the best on the whole
@@ -30,12 +31,33 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w)."""
+        return self._convolve(x, self.weight)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         large = self.kernel_size[0] >= MIN_KERNEL_SIZE
         if not (large and x.device.type == 'cpu' and torch.is_grad_enabled()):
-            return super().forward(x)
+            return self._conv_forward(x, weight, self.bias)
         # torch's own derivative for the input alone, ours for weight and bias.
-        out = self._conv_forward(x, self.weight.detach(), self.bias.detach())
-        return _WeightGradient.apply(out, x, self.weight, self.bias)
+        out = self._conv_forward(x, weight.detach(), self.bias.detach())
+        return _WeightGradient.apply(out, x, weight, self.bias)
+
+
+class ResidualDepthwiseConv2d(DepthwiseConv2d):
+    """x + depthwise convolution of x, as one convolution: 1 is added to its kernel's middle.
+
+    In half precision 1 + w would lose most of a small w, so there the sum is taken.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w)."""
+        if in_half(x):
+            return x + super().forward(x)
+        return self._convolve(x, self.folded_weight())
+
+    def folded_weight(self) -> Tensor:
+        """Return the kernel with 1 added to its middle, (C, 1, k, k)."""
+        middle = F.pad(self.weight.new_ones(1, 1, 1, 1), [self.kernel_size[0] // 2] * 4)
+        return self.weight + middle
 
 
 class _WeightGradient(torch.autograd.Function):
@@ -72,7 +94,7 @@ def depthwise_weight_gradient(x: Tensor, grad: Tensor, kernel_size: int) -> Tens
     The gradient at (i, j) is the sum over positions (y, x) of grad[y, x] * input[y + i, x + j].
     """
     n, dim, height, width = x.shape
-    step = max(1, ELEMENTS_AT_A_TIME // (n * height * width))
+    step = max(1, ELEMENTS_AT_A_TIME // max(1, n * height * width))
     parts = [
         _weight_gradient(x[:, start : start + step], grad[:, start : start + step], kernel_size)
         for start in range(0, dim, step)
@@ -88,10 +110,10 @@ def _weight_gradient(x: Tensor, grad: Tensor, k: int) -> Tensor:
     padded = grad.new_zeros(n, dim, height + k - 1, pieces * PIECE + k - 1)
     padded[:, :, edge : edge + height, edge : edge + width] = x
     # (N * C, rows * pieces, reach): what the pieces of each row meet, row by row
-    met = padded.unfold(3, reach, PIECE).reshape(n * dim, -1, reach)
+    met = padded.unfold(3, reach, PIECE).reshape(n * dim, (height + k - 1) * pieces, reach)
     cut = grad.new_zeros(n, dim, height, pieces * PIECE)
     cut[..., :width] = grad
-    cut = cut.view(n * dim, -1, PIECE).transpose(1, 2)
+    cut = cut.view(n * dim, height * pieces, PIECE).transpose(1, 2)
     out = grad.new_empty(dim, k, k, dtype=sum_dtype(grad))
     for i in range(k):
         rows = met[:, i * pieces : (i + height) * pieces]

@@ -5,10 +5,10 @@ and zero values that stay in the softmax. Heads are split evenly among the dilat
 
 Positions whose rows and columns are equal modulo r form r * r lattices that do not see each other,
 and in a lattice the neighbours are adjacent. So a small window of a lattice attends, by one dense
-product, to that window and a border of one around it, all other pairs masked. That multiplies some
-7 times the numbers needed, but as matrix products, and copies keys and values 2.25 times instead of
-9 times, for a strip of windows at a time. The backward pass computes the attention again instead of
-keeping it.
+product, to that window and a border of one around it, all other pairs masked. That multiplies 4
+times the numbers needed, but as matrix products, and copies keys and values 2.25 times instead of 9
+times, for a strip of windows at a time. The backward pass computes the attention again instead of
+keeping it; there is no second derivative.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from .precision import sum_dtype
+from .precision import no_autocast, sum_dtype
 
 NEIGHBOURS = 9
 SIDE = 4  # positions of a window's side; 4 was fastest of 2 to 14
@@ -40,6 +40,20 @@ def dilated_attention(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> T
     Returns:
         (N, h, w, C), of the same type. Sums are taken in float32 where that is half precision.
     """
+    with no_autocast(qkv):
+        return _attend(qkv, head_dim, dilations)
+
+
+@torch.library.custom_op('glmix_mm::dilated_attention_backward', mutates_args=())
+def dilated_attention_backward(
+    grad: Tensor, qkv: Tensor, head_dim: int, dilations: Sequence[int]
+) -> Tensor:
+    """Return the gradient of ``qkv`` from that of the result, (N, h, w, C)."""
+    with no_autocast(qkv):
+        return _attend_backward(grad, qkv, head_dim, dilations)
+
+
+def _attend(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> Tensor:
     out = qkv.new_zeros(*qkv.shape[:3], qkv.shape[3] // 3)
     parts, results = _split(qkv, 3, head_dim, dilations), _split(out, 1, head_dim, dilations)
     for r, (q, k, v), (result,) in zip(dilations, parts, results, strict=True):
@@ -50,11 +64,7 @@ def dilated_attention(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> T
     return out
 
 
-@torch.library.custom_op('glmix_mm::dilated_attention_backward', mutates_args=())
-def dilated_attention_backward(
-    grad: Tensor, qkv: Tensor, head_dim: int, dilations: Sequence[int]
-) -> Tensor:
-    """Return the gradient of ``qkv`` from that of the result, (N, h, w, C)."""
+def _attend_backward(grad: Tensor, qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> Tensor:
     out = torch.zeros_like(qkv, memory_format=torch.contiguous_format)
     above, parts, results = (
         _split(x, count, head_dim, dilations) for x, count in ((grad, 1), (qkv, 3), (out, 3))
@@ -190,7 +200,8 @@ def strips(x: Tensor, r: int) -> Iterator[Strip]:
     rows, columns = -(-height // (r * side_y)), -(-width // (r * side_x))
     in_a_row = x.shape[0] * x.shape[3] * columns * r * r
     weights = in_a_row * side_y * side_x * (side_y + 2) * (side_x + 2)
-    step = max(1, WEIGHTS_AT_A_TIME.get(x.device.type, WEIGHTS_ELSEWHERE) // weights)
+    budget = WEIGHTS_AT_A_TIME.get(x.device.type, WEIGHTS_ELSEWHERE)
+    step = max(1, budget // max(1, weights))  # an empty batch has none
     for row in range(0, rows, step):
         yield Strip(r, side_y, side_x, row * side_y * r, min(step, rows - row), columns)
 
@@ -209,13 +220,13 @@ def window_mask(x: Tensor, r: int) -> Tensor:
     """
 
     def near(side: int) -> Tensor:
-        distance = torch.arange(side + 2)[None] - torch.arange(side)[:, None] - 1
-        return distance.abs() <= 1
+        place = torch.arange(side + 2, device=x.device)
+        return (place - place[:side, None] - 1).abs() <= 1
 
     near_y, near_x = map(near, window_sides(x, r))
     both = torch.kron(near_y, near_x)
-    mask = torch.zeros(both.shape).masked_fill_(~both, float('-inf'))
-    return mask.to(x.device, sum_dtype(x))
+    mask = torch.zeros(both.shape, dtype=sum_dtype(x), device=x.device)
+    return mask.masked_fill_(~both, float('-inf'))
 
 
 def _split(

@@ -7,11 +7,12 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .arch import drop_path_rates, resolve_arch
+from .arch import resolve_arch
 from .dilated_attention import dilated_attention
-from .layers import MLP, BatchNorm2d, Block, GlobalAttention, LayerNorm2d, init_linear
+from .ffn import MLP
+from .layers import BatchNorm2d, Block, GlobalAttention, LayerNorm2d, downsample, init_linear
 from .pretrained import Rename
-from .pyramid import PyramidBackbone, Stage
+from .pyramid import PyramidBackbone, make_stages
 
 DILATIONS = (1, 2, 3)
 FFN_RATIO = 4
@@ -65,19 +66,19 @@ class DilateFormer(PyramidBackbone):
 
     def __init__(self, arch: str | dict = 'tiny', drop_path_rate: float = 0.0, **kwargs):
         settings = dilateformer_settings(arch)
-        stages, previous = [], None
-        rates = drop_path_rates(drop_path_rate, settings.depths)
-        for dim, heads, mixer, stage_rates in zip(
-            settings.channels, settings.heads, settings.mixers, rates, strict=True
-        ):
-            blocks = [make_block(mixer, dim, dim // heads, rate) for rate in stage_rates]
-            stages.append(Stage(embed(previous, dim), blocks))
-            previous = dim
+
+        def block(stage: int, place: int, rate: float) -> Block:
+            dim, heads = settings.channels[stage], settings.heads[stage]
+            return make_block(settings.mixers[stage], dim, dim // heads, rate)
+
+        stages = make_stages(
+            settings.channels, settings.depths, drop_path_rate, embed=embed, block=block
+        )
         super().__init__(
             stages, settings.channels, output_norm=LayerNorm2d, renames=RENAMES, **kwargs
         )
         self.arch = arch
-        self.apply(init_linear)
+        self.apply(_init_like_authors)
 
 
 class MultiScaleDilatedAttention(nn.Module):
@@ -131,7 +132,7 @@ def make_block(mixer: str, dim: int, head_dim: int, drop_path: float) -> Block:
 def embed(previous: int | None, dim: int) -> nn.Sequential:
     """Return the stem of stride 4 (``previous`` is None) or a downsampling of stride 2."""
     if previous is not None:
-        return nn.Sequential(nn.Conv2d(previous, dim, 3, stride=2, padding=1), BatchNorm2d(dim))
+        return downsample(previous, dim)
     layers, channels = [], 3
     for out, stride in zip(STEM_CHANNELS, (1, 2, 1), strict=True):
         conv = nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False)
@@ -150,3 +151,10 @@ RENAMES = (
     Rename(r'\.mlp\.fc1\.', '.ffn.expand.'),
     Rename(r'\.mlp\.fc2\.', '.ffn.reduce.'),
 )
+
+
+def _init_like_authors(module: nn.Module) -> None:
+    # Their dilated attention computes qkv by a convolution, which keeps PyTorch's default.
+    init_linear(module)
+    if isinstance(module, MultiScaleDilatedAttention):
+        module.qkv.reset_parameters()

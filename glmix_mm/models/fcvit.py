@@ -8,20 +8,21 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .arch import drop_path_rates, resolve_arch
+from .arch import resolve_arch
 from .depthwise import DepthwiseConv2d
+from .ffn import ConvFFN
 from .layers import (
     BatchNorm2d,
     Block,
-    ConvFFN,
     GroupNorm1,
+    downsample,
     init_linear,
     to_map,
     to_tokens,
 )
-from .precision import at_least_float32, sum_dtype
+from .precision import at_least_float32, no_autocast, sum_dtype
 from .pretrained import Rename
-from .pyramid import PyramidBackbone, Stage
+from .pyramid import PyramidBackbone, make_stages
 
 HEADS = 8
 CONTEXT_RATIO = 8  # channels over those of the competing context vectors, and of the bottleneck
@@ -58,7 +59,7 @@ ARCHS = {
 
 @MODELS.register_module()
 class FCViT(PyramidBackbone):
-    """FCViT as a backbone for dense prediction, as its authors use it: a group norm an output.
+    """FCViT as a backbone for dense prediction, as its authors use it: a group norm on each output.
 
     Args:
         arch: 'tiny', 'b12', 'b24', 'b48', or a dict of :class:`FCViTArch`'s attributes.
@@ -72,19 +73,19 @@ class FCViT(PyramidBackbone):
 
     def __init__(self, arch: str | dict = 'b12', drop_path_rate: float = 0.0, **kwargs):
         settings = fcvit_settings(arch)
-        stages, previous = [], None
-        rates = drop_path_rates(drop_path_rate, settings.depths)
-        for dim, ratio, stage_rates in zip(
-            settings.channels, settings.ffn_ratios, rates, strict=True
-        ):
-            blocks = [make_block(dim, ratio * dim, rate) for rate in stage_rates]
-            stages.append(Stage(embed(previous, dim), blocks))
-            previous = dim
+
+        def block(stage: int, place: int, rate: float) -> Block:
+            dim = settings.channels[stage]
+            return make_block(dim, settings.ffn_ratios[stage] * dim, rate)
+
+        stages = make_stages(
+            settings.channels, settings.depths, drop_path_rate, embed=embed, block=block
+        )
         super().__init__(
             stages, settings.channels, output_norm=GroupNorm1, renames=RENAMES, **kwargs
         )
         self.arch = arch
-        self.apply(init_linear)
+        self.apply(_init_like_authors)
 
 
 class GlobalContext(nn.Module):
@@ -111,15 +112,15 @@ class GlobalContext(nn.Module):
         tokens = to_tokens(x)  # (N, L, C)
         mean = tokens.mean(1, dtype=sum_dtype(x))  # (N, C)
         similarity = self.similarity(tokens, mean)  # (N, L, heads)
-        context = self.fc2(self.fc1(mean).unflatten(1, (2, -1)).amax(1))  # (N, C)
+        context = self.fc2(self.fc1(mean.to(x.dtype)).unflatten(1, (2, -1)).amax(1))  # (N, C)
         # Both products are with a block-diagonal matrix, (N, heads, C): no copy of the map.
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             out = torch.baddbmm(tokens, similarity.to(x), by_head(context.to(x)))
         return to_map(out, *x.shape[2:])
 
     def similarity(self, tokens: Tensor, mean: Tensor) -> Tensor:
         """Return each position's rescaled similarity to the mean, (N, L, heads)."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        with no_autocast(tokens):
             raw = torch.bmm(tokens, by_head(mean.to(tokens)).transpose(1, 2))
             raw = at_least_float32(raw) * (mean.shape[1] // HEADS) ** -0.5
             deviation, average = torch.std_mean(raw, (1, 2), keepdim=True)
@@ -131,7 +132,7 @@ def by_head(vector: Tensor) -> Tensor:
     """Spread (N, C) over the rows of (N, heads, C): each holds its head's channels, else 0."""
     n, dim = vector.shape
     blocks = torch.eye(HEADS, dtype=vector.dtype, device=vector.device).unsqueeze(2)
-    return (blocks * vector.view(n, 1, HEADS, -1)).view(n, HEADS, dim)
+    return (blocks * vector.view(n, 1, HEADS, dim // HEADS)).view(n, HEADS, dim)
 
 
 class ContextConv(nn.Module):
@@ -185,11 +186,9 @@ def make_block(dim: int, hidden_dim: int, drop_path: float) -> Block:
 
 def embed(previous: int | None, dim: int) -> nn.Sequential:
     """Return the stem of stride 4 (``previous`` is None) or a downsampling of stride 2."""
-    if previous is None:
-        conv = nn.Conv2d(3, dim, 7, stride=4, padding=3)
-    else:
-        conv = nn.Conv2d(previous, dim, 3, stride=2, padding=1)
-    return nn.Sequential(conv, BatchNorm2d(dim))
+    if previous is not None:
+        return downsample(previous, dim)
+    return nn.Sequential(nn.Conv2d(3, dim, 7, stride=4, padding=3), BatchNorm2d(dim))
 
 
 # Keys of the official checkpoints -> keys of this module, applied in turn. Stages and the
@@ -209,3 +208,11 @@ RENAMES = (
     Rename(r'\.channel_mixer\.dwconv\.', '.ffn.depthwise.'),
     Rename(r'\.channel_mixer\.fc2\.', '.ffn.reduce.'),
 )
+
+
+def _init_like_authors(module: nn.Module) -> None:
+    init_linear(module)
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
+        nn.init.zeros_(module.bias)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from .depthwise import DepthwiseConv2d
 from .layers import SelfAttention, to_map, to_tokens
-from .precision import at_least_float32
+from .precision import at_least_float32, no_autocast
 
 BRANCHES = ('both', 'local', 'global')
 CLUSTERINGS = ('soft', 'kmeans', 'static')
@@ -89,13 +89,11 @@ class GLMix(nn.Module):
         Returns:
             The sum of the local and the global branch, (N, C, h, w).
         """
-        if self.local is None:
-            return self.mix_globally(x, block_input)
-        local = self.local(x)  # (8)
-        return local + self.mix_globally(x, block_input) if self.has_global else local
+        local = None if self.local is None else self.local(x)  # (8)
+        return self.mix_globally(x, block_input, local) if self.has_global else local
 
-    def mix_globally(self, x: Tensor, block_input: Tensor) -> Tensor:
-        """Cluster into slots, let the slots attend to each other, dispatch them to the map."""
+    def mix_globally(self, x: Tensor, block_input: Tensor, local: Tensor | None = None) -> Tensor:
+        """Cluster into slots, let them attend, dispatch them to the map, add the local branch."""
         tokens = to_tokens(x)  # (N, L, C)
         slots = self.initial_slots(block_input)  # (N, S, C)
         if self.clustering == 'kmeans':
@@ -107,7 +105,11 @@ class GLMix(nn.Module):
             if self.clustering == 'soft':  # (5)
                 slots = torch.bmm(logits.softmax(1).to(tokens.dtype).transpose(1, 2), tokens)
         slots = self.slot_attention(slots)  # (6)
-        return to_map(torch.bmm(gather, slots), *x.shape[2:])  # (7)
+        if local is None:
+            mixed = torch.bmm(gather, slots)  # (7)
+        else:
+            mixed = torch.baddbmm(to_tokens(local), gather, slots)
+        return to_map(mixed, *x.shape[2:])
 
     def initial_slots(self, block_input: Tensor) -> Tensor:
         """Return the slots before clustering, (N, S, C), row-major over the slot grid (1)."""
@@ -120,7 +122,7 @@ class GLMix(nn.Module):
 
         The tokens' norms divide the products, so no normalised copy of the tokens is made (4).
         """
-        with torch.autocast(tokens.device.type, enabled=False):
+        with no_autocast(tokens):
             tokens, slots = at_least_float32(tokens), at_least_float32(slots)
             scaled = F.normalize(slots, dim=2, eps=EPS) * self.slot_scale
             norm = torch.linalg.vector_norm(tokens, dim=2, keepdim=True).clamp_min(EPS)

@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
 
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..errors import UserError
-from .arch import drop_path_rates, resolve_arch
+from .arch import resolve_arch
+from .ffn import MLP, ConvFFN
 from .glmix import GLMix
 from .layers import (
-    MLP,
     BatchNorm2d,
     Block,
-    ConvFFN,
     GlobalAttention,
     LayerNorm2d,
     SelfAttention,
+    downsample,
     init_linear,
 )
 from .pretrained import Rename
-from .pyramid import PyramidBackbone, Stage
+from .pyramid import PyramidBackbone, make_stages
 
 HEAD_DIM = 32
 MIXERS = ('glmix', 'mha', 'mha_nchw', 'glmix.mha_nchw')
@@ -126,13 +125,16 @@ class GLNet(PyramidBackbone):
             slot_attention=slot_attention,
             local_kernel_size=local_kernel_size,
         )
-        stages, previous = [], None
-        rates = drop_path_rates(drop_path_rate, settings.depths)
-        for dim, mixers, stage_rates in zip(settings.channels, settings.mixers, rates, strict=True):
-            turns = cycle(mixers.split('.'))
-            blocks = [make_block(next(turns), dim, settings, glmix, rate) for rate in stage_rates]
-            stages.append(Stage(EMBEDS[settings.patch_embed](previous, dim), blocks))
-            previous = dim
+
+        def block(stage: int, place: int, rate: float) -> Block:
+            turns = settings.mixers[stage].split('.')
+            mixer = turns[place % len(turns)]
+            return make_block(mixer, settings.channels[stage], settings, glmix, rate)
+
+        embed = EMBEDS[settings.patch_embed]
+        stages = make_stages(
+            settings.channels, settings.depths, drop_path_rate, embed=embed, block=block
+        )
         super().__init__(
             stages,
             settings.channels,
@@ -181,7 +183,7 @@ def make_block(mixer: str, dim: int, arch: GLNetArch, glmix: dict, drop_path: fl
 def overlapping_embed(previous: int | None, dim: int) -> nn.Sequential:
     """Return a stem of stride 4 (``previous`` is None) or a stage's downsampling of stride 2."""
     if previous is not None:
-        return nn.Sequential(nn.Conv2d(previous, dim, 3, stride=2, padding=1), BatchNorm2d(dim))
+        return downsample(previous, dim)
     return nn.Sequential(
         nn.Conv2d(3, dim // 2, 3, stride=2, padding=1),
         BatchNorm2d(dim // 2),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from .depthwise import DepthwiseConv2d
+from .depthwise import ResidualDepthwiseConv2d
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -69,14 +69,6 @@ class GroupNorm1(nn.GroupNorm):
         super().__init__(1, dim)
 
 
-class Linear2d(nn.Linear):
-    """A linear layer on the channels of a map (N, C, h, w)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, out_features, h, w), channels_last."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 class LayerScale(nn.Module):
     """Multiplies each channel of a map by a learned factor (CaiT, arXiv 2103.17239)."""
 
@@ -122,43 +114,6 @@ class GlobalAttention(SelfAttention):
         return to_map(super().forward(to_tokens(x)), *x.shape[2:])
 
 
-class MLP(nn.Module):
-    """Feed-forward network of linear layers on a map (N, C, h, w): Linear, GELU, Linear."""
-
-    def __init__(self, dim: int, hidden_dim: int):
-        super().__init__()
-        self.expand = Linear2d(dim, hidden_dim)
-        self.act = nn.GELU()
-        self.reduce = Linear2d(hidden_dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, h, w) to (N, C, h, w)."""
-        return self.reduce(self.act(self.expand(x)))
-
-
-class ConvFFN(nn.Module):
-    """Feed-forward network of convolutions on a map (N, C, h, w).
-
-    conv1x1 to ``hidden_dim``, then (with ``depthwise``) z + dwconv3x3(z), or without ``residual``
-    dwconv3x3(z) alone, GELU, conv1x1 back.
-    """
-
-    def __init__(self, dim: int, hidden_dim: int, depthwise: bool, residual: bool = True):
-        super().__init__()
-        self.expand = nn.Conv2d(dim, hidden_dim, 1)
-        self.depthwise = DepthwiseConv2d(hidden_dim, 3) if depthwise else None
-        self.residual = residual
-        self.act = nn.GELU()
-        self.reduce = nn.Conv2d(hidden_dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, h, w) to (N, C, h, w)."""
-        x = self.expand(x)
-        if self.depthwise is not None:
-            x = x + self.depthwise(x) if self.residual else self.depthwise(x)
-        return self.reduce(self.act(x))
-
-
 class Block(nn.Module):
     """The residual frame that every block of every family fills: position, mixer, FFN.
 
@@ -187,7 +142,7 @@ class Block(nn.Module):
         norm: Callable[[int], nn.Module] = LayerNorm2d,
     ):
         super().__init__()
-        self.cpe = DepthwiseConv2d(dim, cpe_ks) if cpe_ks else None
+        self.cpe = ResidualDepthwiseConv2d(dim, cpe_ks) if cpe_ks else nn.Identity()
         self.norm1 = norm(dim)
         self.mixer = mixer
         self.norm2 = norm(dim)
@@ -199,11 +154,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w)."""
-        block_input = x
-        if self.cpe is not None:
-            x = x + self.cpe(x)
+        block_input, x = x, self.cpe(x)
         x = x + self.drop_path(self.ls1(self.mixer(self.norm1(x), block_input)))
         return x + self.drop_path(self.ls2(self.ffn(self.norm2(x))))
+
+
+def downsample(previous: int, dim: int) -> nn.Sequential:
+    """Return an overlapping patch embedding of stride 2 between stages."""
+    return nn.Sequential(nn.Conv2d(previous, dim, 3, stride=2, padding=1), BatchNorm2d(dim))
 
 
 def init_linear(module: nn.Module) -> None:

@@ -1,5 +1,7 @@
 """Where half precision would lose too much."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -14,3 +16,18 @@ def at_least_float32(x: Tensor) -> Tensor:
 def sum_dtype(x: Tensor) -> torch.dtype:
     """Return the type in which to sum up values of ``x``: float32, or float64 for float64."""
     return torch.float32 if x.dtype in HALF else x.dtype
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager:
+    """Return a context in which products keep their operands' types, on the device of ``x``."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind):  # such as 'meta'
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
+
+
+def in_half(x: Tensor) -> bool:
+    """Tell whether a convolution of ``x`` runs in half precision, by its type or by autocast."""
+    kind = x.device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return x.dtype in HALF or autocast

@@ -13,6 +13,7 @@ from ..platform.states import StateDifference, compare_states
 # Where checkpoints keep their weights, the better ones first (GLNet-16G's are its EMA).
 CONTAINERS = ('model_ema', 'model', 'state_dict')
 PREFIXES = ('module.', 'backbone.')
+OUTPUT_NORM = r'norm\d\.'
 # What classifiers hold besides the backbone: their last norm, their head, token labeling's head.
 CLASSIFIER = ('norm.', 'head.', 'tklb_aux_head.')
 
@@ -56,7 +57,7 @@ def load_pretrained(
     state = strip_prefixes(state, prefix, checkpoint)
     expected = backbone.state_dict()
     named = _own_names(state, renames, expected)
-    norms = [key for key in expected if re.match(r'norm\d\.', key)]
+    norms = [key for key in expected if re.match(OUTPUT_NORM, key)]
     without_norms = not any(key in named for key in norms)
     optional = set(norms if without_norms else ())
     optional.update(key for key in expected if key.endswith('num_batches_tracked'))
@@ -132,9 +133,13 @@ def _own_names(
     """Rename the tensors of an official checkpoint; leave those of one of this project's own.
 
     Decided for the file as a whole: the same key may mean different tensors in the two (FCViT's
-    norm2 is that of its second output, where ours is that of the third).
+    norm2 is that of its second output, ours that of the third), and not by its output norms.
     """
-    official = any(key not in expected and rename(key, renames) in expected for key in state)
+    official = any(
+        key not in expected and rename(key, renames) in expected
+        for key in state
+        if not re.match(OUTPUT_NORM, key)
+    )
     return {rename(key, renames) if official else key: value for key, value in state.items()}
 
 

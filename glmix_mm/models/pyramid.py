@@ -1,6 +1,6 @@
 """What every backbone here shares: outputs and their norms, freezing, checkpointing, weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
+from .fuse import fuse_stages
 from .pretrained import Rename, load_pretrained
 
 MIN_SIZE = 32  # pixels: the stride of the last stage
@@ -33,6 +34,36 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
         return x
+
+
+def make_stages(
+    channels: Sequence[int],
+    depths: Sequence[int],
+    drop_path_rate: float,
+    embed: Callable[[int | None, int], nn.Module],
+    block: Callable[[int, int, float], nn.Module],
+) -> list[Stage]:
+    """Build the stages of a backbone.
+
+    Args:
+        channels: channels of each stage.
+        depths: blocks of each stage.
+        drop_path_rate: drop path rate of the last block; it rises linearly from 0.
+        embed: makes a patch embedding from the channels before (None: it is the stem) and after it.
+        block: makes a block from its stage, its place in the stage and its drop path rate.
+
+    Raises:
+        UserError: the rate is not from 0 to below 1.
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise UserError(f'drop_path_rate={drop_path_rate} must be from 0 to below 1')
+    count, done, previous, stages = sum(depths), 0, None, []
+    for stage, (dim, depth) in enumerate(zip(channels, depths, strict=True)):
+        rates = [drop_path_rate * (done + j) / max(count - 1, 1) for j in range(depth)]
+        blocks = [block(stage, j, rate) for j, rate in enumerate(rates)]
+        stages.append(Stage(embed(previous, dim), blocks))
+        previous, done = dim, done + depth
+    return stages
 
 
 class PyramidBackbone(BaseModule):
@@ -91,6 +122,7 @@ class PyramidBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
         self.renames = tuple(renames)
+        self.fused = False
         self.stages = nn.ModuleList(stages[: indices[-1] + 1])
         for i in indices:
             self.add_module(f'norm{i}', output_norm(channels[i]))
@@ -151,8 +183,31 @@ class PyramidBackbone(BaseModule):
             print_log(report, logger='current')
         self._is_init = True
 
+    def fuse(self) -> 'PyramidBackbone':
+        """Fold, in place, what inference need not compute apart; outputs change by rounding alone.
+
+        Batch norms and layer scales go into the layers beside them. A fused backbone cannot be
+        trained or saved: its weights would fit no other.
+
+        Raises:
+            UserError: the backbone is in training mode.
+        """
+        if self.training:
+            raise UserError(f'{self.name}: fuse() is for inference; call eval() first')
+        if not self.fused:
+            fuse_stages(self.stages)
+            self.fused = True
+            self.register_state_dict_pre_hook(_refuse_to_save)
+        return self
+
     def train(self, mode: bool = True) -> 'PyramidBackbone':
-        """Switch to training or evaluation mode, frozen parts and ``norm_eval`` heeded."""
+        """Switch to training or evaluation mode, frozen parts and ``norm_eval`` heeded.
+
+        Raises:
+            UserError: training mode is asked of a fused backbone.
+        """
+        if mode and self.fused:
+            raise UserError(f'{self.name} is fused for inference; build another one to train')
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
@@ -170,3 +225,7 @@ class PyramidBackbone(BaseModule):
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
+
+
+def _refuse_to_save(backbone: PyramidBackbone, *args) -> None:
+    raise UserError(f'{backbone.name} is fused for inference; save the checkpoint it came from')

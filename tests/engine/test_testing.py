@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.test import main
+from glmix_mm.models.pyramid import PyramidBackbone
 
 
 def test(config, checkpoint, demo_root, work_dir, *options):
@@ -168,3 +169,20 @@ def test_published_checkpoints_without_a_state_dict_key(
     torch.save(bare, tmp_path / 'bare.pth')
     assert test(nano_detector, str(tmp_path / 'bare.pth'), demo_root, tmp_path / 'wd') == 0
     assert 'coco/bbox_mAP' in read_scores(tmp_path / 'wd')
+
+
+@pytest.mark.parametrize('options', [(), ('--tta',)], ids=str)
+def test_a_fused_backbone_scores_the_same(
+    options, nano_segmentor, segmentor_weights, demo_root, tmp_path, monkeypatch
+):
+    fused = []
+    fuse = PyramidBackbone.fuse
+    monkeypatch.setattr(PyramidBackbone, 'fuse', lambda self: fused.append(fuse(self)))
+    for name, more in (('plain', ()), ('fused', ('--fuse',))):
+        work_dir = tmp_path / name
+        arguments = (nano_segmentor, segmentor_weights, demo_root, work_dir, *options, *more)
+        assert test(*arguments) == 0
+    assert len(fused) == 1 and fused[0].fused
+    plain, fused_scores = read_scores(tmp_path / 'plain'), read_scores(tmp_path / 'fused')
+    for metric in ('mIoU', 'aAcc'):  # per cent
+        assert fused_scores[metric] == pytest.approx(plain[metric], abs=0.05)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from peak_memory import peak_bytes
 from plain_dilateformer import unfold_attention
 from torch.utils.flop_counter import FlopCounterMode
 
+from glmix_mm.analysis.memory import peak_bytes
 from glmix_mm.models import dilated_attention as module
 from glmix_mm.models.dilated_attention import dilated_attention
 from glmix_mm.models.dilateformer import DILATIONS, MultiScaleDilatedAttention
@@ -65,6 +65,24 @@ def test_half_precision_sums_in_float32(dtype, eps):
     # One rounding of the result; keys' and values' gradients, a sum over strips, see a few.
     assert ((out.double() - expected).abs() <= eps * expected.abs() + 1e-4).all()
     assert (grad.double() - expected_grad).norm() < 2 * eps * expected_grad.norm()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float32])
+def test_autocast_changes_nothing(dtype):
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(1, 20, 28, 216, generator=generator).to(dtype).requires_grad_()
+    out = dilated_attention(qkv, 24, (1, 2, 3))
+    (grad,) = torch.autograd.grad(out.float().square().sum(), qkv)
+    with torch.autocast('cpu', torch.bfloat16 if dtype == torch.float32 else dtype):
+        mixed = dilated_attention(qkv, 24, (1, 2, 3))
+        (mixed_grad,) = torch.autograd.grad(mixed.float().square().sum(), qkv)
+    assert torch.equal(out, mixed) and torch.equal(grad, mixed_grad)
+
+
+def test_large_values_stay_finite_in_float16():
+    with torch.autocast('cpu', torch.float16):
+        out = dilated_attention(torch.full((1, 8, 8, 216), 130.0).half(), 24, (1, 2, 3))
+    assert torch.isfinite(out).all()
 
 
 def test_zero_padding_stays_in_the_softmax():

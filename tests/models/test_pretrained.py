@@ -1,5 +1,7 @@
 """Loading of official and own checkpoints: what fits, what is left out, what is refused."""
 
+from itertools import combinations
+
 import golden
 import pytest
 import torch
@@ -163,6 +165,25 @@ def test_output_norms_of_an_official_fcvit_detector(tmp_path):
     report = load_pretrained(fewer, path, fewer.renames)
     assert 'left out 2 of stages or outputs that are not used' in report
     assert torch.equal(fewer.norm2.weight, model.norm2.weight)
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 4])
+@pytest.mark.parametrize('cls', [DilateFormer, FCViT, GLNet])
+def test_own_norms_go_where_they_belong(cls, count, tmp_path):
+    arch = dict(channels=(32, 64, 64, 64), depths=(1, 1, 1, 1))
+    if cls is GLNet:
+        arch |= dict(ffn_ratio=2, mixers=('mha',) * 4, patch_embed='ovlp', cpe_ks=0, mlp_dw=False)
+    elif cls is DilateFormer:
+        arch |= dict(heads=(4, 4, 4, 4), mixers=('mhsa',) * 4)
+    source = cls(arch)
+    for i in range(4):
+        torch.nn.init.constant_(getattr(source, f'norm{i}').weight, 10 + i)
+    path = save(tmp_path, source.state_dict())
+    for indices in combinations(range(4), count):
+        model = cls(arch, out_indices=indices)
+        load_pretrained(model, path, model.renames)
+        norms = [getattr(model, f'norm{i}').weight[0].item() for i in indices]
+        assert norms == [10 + i for i in indices]
 
 
 @pytest.mark.parametrize(
