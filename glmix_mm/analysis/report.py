@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .measure import MATRIX_SIZE, TRAINING, Row, Setup
 from .scaling import growth
-from .table import giga
+from .table import align, giga
 
 MEASURED = ('model', 'shape', 'batch', 'images/s', 'ms', 'least', 'most', 'peak MiB')
 COLUMNS = (*MEASURED, 'multiply-adds', 'of matrix rate')
@@ -16,15 +16,6 @@ CIRCUMSTANCES = ('mode', 'execution', 'dtype', 'rounds', 'machine', 'threads', '
 FIELDS = (*IDENTITY, *FIGURES, 'matrix_rate', 'share_of_matrix_rate', 'error', *CIRCUMSTANCES)
 MIB = 2**20
 Series = tuple[str, int]  # a model and a batch size
-
-
-def align(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines of cells as a table: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return '\n'.join(
-        '   '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    )
 
 
 def headline(setup: Setup, machine: dict) -> str:

@@ -24,6 +24,11 @@ def format_table(counts: Sequence[Count]) -> str:
         name = part.name if depth else f'{part.name} ({part.type})'
         multiply_adds = (giga(each.multiply_adds) for _, each in rows)
         lines.append(['  ' * depth + name, mega(part.parameters), *multiply_adds])
+    return align(lines)
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as a table: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(
         '   '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
