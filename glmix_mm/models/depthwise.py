@@ -52,12 +52,8 @@ class ResidualDepthwiseConv2d(DepthwiseConv2d):
         """Map (N, C, h, w) to (N, C, h, w)."""
         if in_half(x):
             return x + super().forward(x)
-        return self._convolve(x, self.folded_weight())
-
-    def folded_weight(self) -> Tensor:
-        """Return the kernel with 1 added to its middle, (C, 1, k, k)."""
         middle = F.pad(self.weight.new_ones(1, 1, 1, 1), [self.kernel_size[0] // 2] * 4)
-        return self.weight + middle
+        return self._convolve(x, self.weight + middle)
 
 
 class _WeightGradient(torch.autograd.Function):
