@@ -27,7 +27,12 @@ WEIGHTS_AT_A_TIME = {'cpu': 2**18}
 WEIGHTS_ELSEWHERE = 2**25
 
 
-@torch.library.custom_op('glmix_mm::dilated_attention', mutates_args=())
+# Schemas in words: older versions of torch cannot read them off these annotations.
+@torch.library.custom_op(
+    'glmix_mm::dilated_attention',
+    mutates_args=(),
+    schema='(Tensor qkv, int head_dim, int[] dilations) -> Tensor',
+)
 def dilated_attention(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> Tensor:
     """Attend to the 3 x 3 neighbours at each of several spacings.
 
@@ -44,7 +49,11 @@ def dilated_attention(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> T
         return _attend(qkv, head_dim, dilations)
 
 
-@torch.library.custom_op('glmix_mm::dilated_attention_backward', mutates_args=())
+@torch.library.custom_op(
+    'glmix_mm::dilated_attention_backward',
+    mutates_args=(),
+    schema='(Tensor grad, Tensor qkv, int head_dim, int[] dilations) -> Tensor',
+)
 def dilated_attention_backward(
     grad: Tensor, qkv: Tensor, head_dim: int, dilations: Sequence[int]
 ) -> Tensor:
