@@ -62,13 +62,20 @@ def backward(module: Callable, x: Tensor, dtype=torch.float32) -> Callable[[], o
     return run
 
 
-def stage_pair(name: str, variant: str, part: Callable) -> tuple[Callable, Callable, Tensor]:
-    """Return part of a first stage, its twin, and a map of an image of 800 x 1280."""
+def part_of_stage_1(title: str, name: str, variant: str, key: str) -> Comparison:
+    """Compare the mixer of the first block on a map of an 800 x 1280 image, each in its layout.
+
+    ``key`` is the literal mixer's name.
+    """
     model, twin = pair(name, variant)
-    x = torch.randn(1, model.out_channels[0], 200, 320, requires_grad=True)
-    ours = part(model.stages[0].blocks)
-    literal = part(twin.network[0] if name == 'fcvit' else twin.stages[0].blocks)
-    return literal, ours, x
+    x = torch.randn(1, model.out_channels[0], 200, 320)
+    channels_last = x.contiguous(memory_format=torch.channels_last)
+    block = twin.network[0][0] if name == 'fcvit' else twin.stages[0].blocks[0]
+    return Comparison(
+        f'{title} of stage 1 at 800 x 1280, train',
+        backward(getattr(block, key), x.requires_grad_()),
+        backward(model.stages[0].blocks[0].mixer, channels_last.requires_grad_()),
+    )
 
 
 def comparisons() -> Iterator[Comparison]:
@@ -85,24 +92,8 @@ def comparisons() -> Iterator[Comparison]:
     yield Comparison(
         'GLNet-4G, train, 512 x 640, bf16', backward(twin, small), backward(ours, small, half)
     )
-    literal, attention, x = stage_pair(
-        'dilateformer', 'tiny', lambda blocks: getattr(blocks[0], 'attn', None) or blocks[0].mixer
-    )
-    channels_last = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    yield Comparison(
-        'DilateFormer-Tiny, dilated attention of stage 1 at 800 x 1280, train',
-        backward(literal, x),
-        backward(attention, channels_last),
-    )
-    literal, mixer, x = stage_pair(
-        'fcvit', 'b12', lambda blocks: getattr(blocks[0], 'token_mixer', None) or blocks[0].mixer
-    )
-    channels_last = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    yield Comparison(
-        'FCViT-B12, token mixer of stage 1 at 800 x 1280, train',
-        backward(literal, x),
-        backward(mixer, channels_last),
-    )
+    yield part_of_stage_1('DilateFormer-Tiny, dilated attention', 'dilateformer', 'tiny', 'attn')
+    yield part_of_stage_1('FCViT-B12, token mixer', 'fcvit', 'b12', 'token_mixer')
     for title, name, variant in (
         ('DilateFormer-Tiny', 'dilateformer', 'tiny'),
         ('FCViT-B12', 'fcvit', 'b12'),
