@@ -64,7 +64,7 @@ class _WeightGradient(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.kernel_size = weight.shape[2]
         ctx.dtype = weight.dtype
-        return out.view_as(out)
+        return torch.ops.aten.alias(out)
 
     @staticmethod
     @once_differentiable

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from .depthwise import ResidualDepthwiseConv2d
+from .precision import HALF
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ class _CanonicalGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        return x.view_as(x)
+        return torch.ops.aten.alias(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
@@ -52,14 +53,24 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer norm over the channels of a map (N, C, h, w), eps 1e-6."""
+    """Layer norm over the channels of a map (N, C, h, w), eps 1e-6.
+
+    On the CPU a map in half precision is normalised in float32 where gradients are wanted: PyTorch
+    (seen in 2.15) sums up the weight's and the bias's gradients in bfloat16 there, which is 15 and
+    50 % wrong at 20,000 positions, and worse beyond.
+    """
 
     def __init__(self, dim: int):
         super().__init__(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised map, (N, C, h, w), channels_last."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = x.permute(0, 2, 3, 1)
+        if x.dtype in HALF and x.device.type == 'cpu' and torch.is_grad_enabled():
+            weight, bias = self.weight.float(), self.bias.float()
+            out = F.layer_norm(tokens.float(), self.normalized_shape, weight, bias, self.eps)
+            return out.to(x.dtype).permute(0, 3, 1, 2)
+        return super().forward(tokens).permute(0, 3, 1, 2)
 
 
 class GroupNorm1(nn.GroupNorm):

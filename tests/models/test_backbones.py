@@ -226,7 +226,7 @@ def test_autocast_is_close_and_finite(name, kind, dtype):
     for found, expected in zip(half_maps, maps, strict=True):
         assert (found.float() - expected).abs().mean() < 0.02 * expected.std()
     found, expected = (torch.cat([g.flatten() for g in each]) for each in (half_grads, grads))
-    assert (found - expected).norm() < 0.1 * expected.norm()
+    assert (found - expected).norm() < 0.03 * expected.norm()
 
 
 @families

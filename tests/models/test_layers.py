@@ -23,6 +23,23 @@ def test_tokens_and_maps_share_memory():
     assert back.stride() == x.stride() and torch.equal(back, x)
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('pure', [True, False])
+def test_layer_norm_sums_its_gradients_in_float32(dtype, pure):
+    """PyTorch's own are 15 % (weight) and 50 % (bias) off here, in bfloat16 on the CPU."""
+    torch.manual_seed(0)
+    x, grad = torch.randn(1, 64, 100, 200), torch.randn(1, 64, 100, 200) + 0.1
+    exact = LayerNorm2d(64).double()
+    exact(x.to(dtype).double()).backward(grad.to(dtype).double())
+    norm = LayerNorm2d(64).to(dtype if pure else torch.float32)
+    with torch.autocast('cpu', dtype):
+        out = norm(x.to(dtype))
+    assert out.dtype == dtype
+    out.backward(grad.to(dtype))
+    for found, expected in zip(norm.parameters(), exact.parameters(), strict=True):
+        assert (found.grad - expected.grad).norm() < 2**-8 * expected.grad.norm()
+
+
 def batch_norm_gradient(x, weight, grad):
     """Return the gradient of training-mode batch norm by its textbook formula, eps 1e-5."""
     dims = (0, 2, 3)
