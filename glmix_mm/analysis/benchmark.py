@@ -61,8 +61,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         '--mode',
         choices=('eval', 'train'),
         default='eval',
-        help='inference, post-processing left out; or forward and backward pass of a backbone '
-        '(eval)',
+        help='inference, post-processing left out; or forward and backward pass, of whole models '
+        'with losses on made-up objects (eval)',
     )
     parser.add_argument(
         '--execution',

@@ -24,7 +24,6 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -33,6 +32,7 @@ from ..engine.cli import one_line
 from ..engine.config import config_mistakes
 from ..errors import UserError
 from .counter import MultiplyAddCounter
+from .samples import make_samples
 
 PROPOSALS = 1000
 MASKS = 100
@@ -172,16 +172,14 @@ def _count(model: nn.Module, shape: tuple[int, int], notice: str = '') -> Count:
 
 
 def run_inference(model: nn.Module, images: Tensor) -> None:
-    """Run a model's networks on images (1, 3, H, W) as inference does, post-processing left out.
+    """Run a model's networks on images (N, 3, H, W) as inference does, post-processing left out.
 
     The proposals of a two-stage detector are not computed but assumed, see ``PROPOSALS``.
     """
     if hasattr(model, 'roi_head'):
         _run_two_stage(model, images)
     elif isinstance(model, BaseModel):
-        size = tuple(images.shape[2:])
-        meta = dict(img_shape=size, batch_input_shape=size, pad_shape=size, ori_shape=size)
-        model(images, [BaseDataElement(metainfo=meta)], mode='tensor')
+        model(images, make_samples(images), mode='tensor')
     else:
         model(images)
 
@@ -196,7 +194,7 @@ def _run_two_stage(model: nn.Module, images: Tensor) -> None:
         extractors = _as_list(getattr(roi_head, f'{kind}_roi_extractor', None))
         for head, extractor in zip(heads, extractors, strict=True):
             size = extractor.roi_layers[0].output_size
-            pooled = images.new_zeros(regions, extractor.out_channels, *size)
+            pooled = images.new_zeros(regions * len(images), extractor.out_channels, *size)
             if roi_head.with_shared_head:
                 pooled = roi_head.shared_head(pooled)
             head(pooled)

@@ -17,6 +17,7 @@ from ..errors import UserError
 from .flops import run_inference
 from .memory import peak_bytes
 from .rounds import Timing, reason, time_in_turn
+from .samples import make_targets
 
 MATRIX_SIZE = 4096  # rows and columns of the matrices whose product tells the machine's rate
 TRAINING = 3
@@ -29,8 +30,8 @@ class Setup:
     Attributes:
         device: the CPU or a CUDA device.
         dtype: what autocast computes in; float32 is without autocast.
-        mode: 'eval', the forward pass without gradients, or 'train', a forward pass and the
-            backward pass of the sum of all outputs.
+        mode: 'eval', the forward pass without gradients, or 'train', a forward and a backward pass:
+            of the sum of all outputs of a backbone, of a whole model's losses on made-up objects.
         execution: 'eager', 'compile' (``torch.compile``) or 'fused' (``model.fuse()``); of a whole
             model this concerns the backbone.
         rounds: how often each model is timed.
@@ -54,7 +55,8 @@ class Row:
         timing: seconds of a batch.
         peak: bytes held at a time at most, above the weights and the images; None after a failure.
         multiply_adds: of one image at inference; None if it could not be counted.
-        matrix_rate: multiply-adds per second of a matrix product in the same type; None if unknown.
+        matrix_rate: multiply-adds per second of a matrix product in the same type; None if unknown,
+            or if the multiply-adds of inference say nothing about those of this run.
         passes: how many times the multiply-adds of inference a batch takes for each image.
     """
 
@@ -85,17 +87,16 @@ def prepare(models: Mapping[str, nn.Module], setup: Setup) -> dict[str, nn.Modul
     """Bring models to the device, into their mode and their way of execution.
 
     Raises:
-        UserError: a model cannot be fused, or a whole model should be trained.
+        UserError: a model cannot be fused, or not for this mode.
     """
     return {name: _prepare(name, model, setup) for name, model in models.items()}
 
 
 def _prepare(name: str, model: nn.Module, setup: Setup) -> nn.Module:
-    whole = isinstance(model, BaseModel)
-    if setup.mode == 'train' and (whole or setup.execution == 'fused'):
-        what = 'whole models are' if whole else 'fused backbones are'
-        hint = f'; measure {name}:backbone' if whole else '; leave --execution fused out'
-        raise UserError(f'{name}: {what} measured at inference only{hint}')
+    if setup.mode == 'train' and setup.execution == 'fused':
+        raise UserError(
+            f'{name}: fused backbones are for inference only; leave --execution fused out'
+        )
     model.to(setup.device)
     model.train(setup.mode == 'train')  # without chaining: mmdet's Swin returns None
     backbone = getattr(model, 'backbone', model)
@@ -138,7 +139,12 @@ def measure(
     for (name, step), timing in zip(steps.items(), timings, strict=True):
         peak = None if timing.error else _peak(step, timing, setup.device)
         passes = TRAINING if setup.mode == 'train' else 1
-        rows.append(Row(name, shape, batch_size, timing, peak, multiply_adds[name], rate, passes))
+        # A detector trains on other numbers of regions than it infers on.
+        whole_training = setup.mode == 'train' and isinstance(models[name], BaseModel)
+        known_rate = None if whole_training else rate
+        rows.append(
+            Row(name, shape, batch_size, timing, peak, multiply_adds[name], known_rate, passes)
+        )
     return rows
 
 
@@ -147,17 +153,17 @@ def make_step(model: nn.Module, images: Tensor, setup: Setup) -> Callable[[], No
 
     def infer() -> None:
         with torch.no_grad(), _autocast(setup):
-            if not isinstance(model, BaseModel):
-                model(images)
-            elif len(images) > 1:
-                raise UserError('whole models are measured with batch size 1')
-            else:
-                run_inference(model, images)
+            run_inference(model, images)
 
     def train() -> None:
         with _autocast(setup):
-            outputs = list(_tensors(model(images)))
-        sum(output.sum(dtype=torch.float32) for output in outputs).backward()
+            if isinstance(model, BaseModel):
+                targets = make_targets(model, images)
+                loss, _ = model.parse_losses(model.loss(images, targets))
+            else:
+                outputs = _tensors(model(images))
+                loss = sum(output.sum(dtype=torch.float32) for output in outputs)
+        loss.backward()
         # At the end, so that the gradients count as memory of this step and of no other.
         model.zero_grad(set_to_none=True)
 

@@ -146,23 +146,43 @@ def test_execution(execution, expected):
 def test_what_cannot_be_measured():
     setups = [
         (Known(), Setup(CPU, execution='fused'), r'x: Known has no fuse\(\)'),
-        (Recorder(), Setup(CPU, mode='train', execution='fused'), 'fused backbones are measured'),
-        (Whole(), Setup(CPU, mode='train'), 'whole models are .* measure x:backbone'),
+        (Recorder(), Setup(CPU, mode='train', execution='fused'), 'fused backbones are for inf'),
     ]
     for model, setup, message in setups:
         with pytest.raises(UserError, match=message):
             prepare({'x': model}, setup)
 
 
-def test_whole_model_of_a_batch():
+@pytest.mark.parametrize(
+    'name', ['retinanet_glnet_4g_1x', 'mmpretrain::resnet/resnet18_8xb32_in1k.py']
+)
+def test_whole_models(name):
     pytest.importorskip('mmdet')
-    model = load_model('retinanet_glnet_4g_1x')
+    model = load_model(name)
     rows = []
-    for batch_size in (1, 2):
-        setup = Setup(CPU, rounds=1)
-        rows += measure.measure(prepare({'r': model}, setup), {'r': 0}, (64, 64), batch_size, setup)
-    assert rows[0].timing.error == '' and rows[0].peak > 0
-    assert rows[1].timing.error == 'whole models are measured with batch size 1'
+    for mode in ('eval', 'train'):
+        setup = Setup(CPU, mode=mode, rounds=1)
+        rows += measure.measure(prepare({'r': model}, setup), {'r': 1}, (64, 96), 2, setup)
+    assert [row.timing.error for row in rows] == ['', '']
+    assert all(row.peak > 0 for row in rows)
+    assert rows[0].share and rows[1].share is None
+
+
+@pytest.mark.parametrize('name', ['maskrcnn_glnet_4g_1x', 'semfpn_glnet_4g_80k'])
+def test_a_training_step_of_a_whole_model_reaches_every_weight(name):
+    pytest.importorskip('mmdet')
+    model, reached = load_model(name), set()
+    for key, weight in model.named_parameters():
+        weight.register_hook(lambda grad, key=key: reached.add(key))
+    setup = Setup(CPU, mode='train')
+    make_step(prepare({'r': model}, setup)['r'], torch.randn(1, 3, 64, 96), setup)()
+    assert reached == {key for key, _ in model.named_parameters()}
+
+
+def test_models_without_known_annotations():
+    step = make_step(Whole(), torch.zeros(1, 3, 8, 8), Setup(CPU, mode='train'))
+    with pytest.raises(UserError, match='Whole: no annotations are known'):
+        step()
 
 
 @pytest.mark.parametrize(

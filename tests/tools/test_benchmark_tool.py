@@ -144,7 +144,6 @@ def test_threads_are_given_back(call, monkeypatch):
         (['glnet_nano', '--png', str(TOOL / 'x.png')], 'cannot be written'),
         (['glnet_nano', '--mode', 'train', '--execution', 'fused'], 'glnet_nano: fused backbones'),
         (['mmdet.ResNet(depth=18)', '--execution', 'fused'], r'ResNet has no fuse\(\)'),
-        (['retinanet_glnet_4g_1x', '--mode', 'train'], 'retinanet_glnet_4g_1x: whole models are'),
     ],
 )
 def test_mistakes_end_in_one_line(capsys, args, message):
