@@ -10,8 +10,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(RUN) tools/demo.py --task $(TASK)
 
+# One thread each: workers that share threads wait for each other.
 test: $(INSTALLED)
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --maxprocesses 4
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
