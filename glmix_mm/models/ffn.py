@@ -1,39 +1,58 @@
 """Feed-forward networks: what every block mixes channels by."""
 
+import torch
 from torch import Tensor, nn
 
 from .depthwise import DepthwiseConv2d, ResidualDepthwiseConv2d
+from .pointwise import GELULinear, GELUPointwise, Pointwise
+from .strips import in_strips, strips_pay
 
 
-class MLP(nn.Module):
-    """Feed-forward network on the channels of a map (N, C, h, w): Linear, GELU, Linear."""
+class FFN(nn.Module):
+    """Feed-forward network on a map (N, C, h, w): to ``hidden_dim`` channels, GELU, and back.
 
-    def __init__(self, dim: int, hidden_dim: int):
+    Inference on the CPU goes strip by strip, each with ``halo`` rows of its neighbours.
+    """
+
+    def __init__(self, hidden_dim: int, halo: int):
         super().__init__()
-        self.expand = nn.Linear(dim, hidden_dim)
-        self.act = nn.GELU()
-        self.reduce = nn.Linear(hidden_dim, dim)
+        self.hidden_dim = hidden_dim
+        self.halo = halo
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w), channels_last."""
-        return self.reduce(self.act(self.expand(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        if torch.is_grad_enabled() or not strips_pay(x):
+            return self.mix(x)
+        return in_strips(self.mix, x, self.hidden_dim, self.halo)
 
 
-class ConvFFN(nn.Module):
-    """Feed-forward network of convolutions on a map (N, C, h, w).
+class MLP(FFN):
+    """Linear, GELU, Linear on the channels."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__(hidden_dim, halo=0)
+        self.expand = nn.Linear(dim, hidden_dim)
+        self.reduce = GELULinear(hidden_dim, dim)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w) in one go."""
+        return self.reduce(self.expand(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+
+
+class ConvFFN(FFN):
+    """Feed-forward network of convolutions.
 
     conv1x1 to ``hidden_dim``, then (with ``depthwise``) z + dwconv3x3(z), or without ``residual``
     dwconv3x3(z) alone, GELU, conv1x1 back.
     """
 
     def __init__(self, dim: int, hidden_dim: int, depthwise: bool, residual: bool = True):
-        super().__init__()
-        self.expand = nn.Conv2d(dim, hidden_dim, 1)
+        super().__init__(hidden_dim, halo=1 if depthwise else 0)
+        self.expand = Pointwise(dim, hidden_dim)
         conv = ResidualDepthwiseConv2d if residual else DepthwiseConv2d
         self.depthwise = conv(hidden_dim, 3) if depthwise else nn.Identity()
-        self.act = nn.GELU()
-        self.reduce = nn.Conv2d(hidden_dim, dim, 1)
+        self.reduce = GELUPointwise(hidden_dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, h, w) to (N, C, h, w), channels_last."""
-        return self.reduce(self.act(self.depthwise(self.expand(x))))
+    def mix(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w) in one go."""
+        return self.reduce(self.depthwise(self.expand(x)))

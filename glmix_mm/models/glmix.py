@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from .depthwise import DepthwiseConv2d
 from .layers import SelfAttention, to_map, to_tokens
+from .pointwise import Pointwise
 from .precision import at_least_float32, no_autocast
 
 BRANCHES = ('both', 'local', 'global')
@@ -65,9 +66,9 @@ class GLMix(nn.Module):
         self.local = self.slots = self.slot_scale = self.init_slots = None
         if branches != 'global':
             self.local = nn.Sequential(
-                nn.Conv2d(dim, dim, 1),
+                Pointwise(dim, dim),
                 DepthwiseConv2d(dim, local_kernel_size),
-                nn.Conv2d(dim, dim, 1),
+                Pointwise(dim, dim),
             )
         self.has_global = branches != 'local'
         if not self.has_global:
