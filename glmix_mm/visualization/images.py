@@ -1,12 +1,15 @@
 """The images that a command line names: finding, reading and naming them."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..engine.cli import one_line
 from ..errors import UserError
+from ..platform.files import write_atomically
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 
@@ -62,14 +65,37 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def report_failures(failures: Sequence[str], count: int) -> None:
-    """End with an error if images had to be skipped.
+def for_each(paths: Sequence[Path], work: Callable[[Path, str], None]) -> None:
+    """Call ``work(path, name)`` for each image; one that cannot be used is reported and skipped.
+
+    Args:
+        paths: of the images.
+        work: takes a path and the name of :func:`output_names` for it; raises a ``UserError`` for
+            an image that cannot be used.
 
     Raises:
-        UserError: there are failures; each was reported when it happened.
+        UserError: a file could not be written; or, once all others are done, images were skipped.
     """
-    if failures:
+    failed = []
+    for path, name in zip(paths, output_names(paths), strict=True):
+        try:
+            work(path, name)
+        except UserError as error:
+            print(f'skipped: {one_line(error)}', file=sys.stderr, flush=True)
+            failed.append(str(path))
+        except OSError as error:  # not of the image: read_image raises UserError
+            raise UserError(f'{error.filename} cannot be written: {error.strerror}') from error
+    if failed:
         raise UserError(
-            f'{len(failures)} of {count} images could not be read: {", ".join(failures)}; '
-            'the others are done'
+            f'{len(failed)} of {len(paths)} images had to be skipped: {", ".join(failed)}'
         )
+
+
+def save_png(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB picture (H, W, 3) or a map of numbers (H, W), uint8 or uint16.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _, data = cv2.imencode('.png', picture if picture.ndim == 2 else picture[..., ::-1])
+    write_atomically(path, data.tobytes())

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from PIL import Image
 from torch import Tensor, nn
 
 from ..engine.config import config_mistakes, load_config
@@ -19,8 +17,7 @@ from ..engine.options import nested_dicts
 from ..errors import UserError
 from ..models import GLNet
 from ..models.pyramid import MIN_SIZE
-from ..platform.files import write_atomically
-from .images import find_images, output_names, read_image, report_failures
+from .images import find_images, for_each, read_image, save_png
 from .slot_panel import draw_slots
 from .slots import blocks_of_stages, check_blocks, slot_assignments
 
@@ -59,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
 
     Raises:
         UserError: a mistake in the command line, which is found before anything is drawn; or, once
-            all other panels are written, that some of the images could not be read.
+            all other panels are written, that some of the images could not be used.
     """
     args = parse_args(argv)
     paths = find_images(args.images)
@@ -68,23 +65,18 @@ def main(argv: Sequence[str]) -> None:
         backbone = load_backbone(config, args.arch, args.checkpoint)
     blocks = args.blocks or [numbers[-1] for numbers in blocks_of_stages(backbone).values()]
     check_blocks(backbone, blocks)
-    failures = []
-    for path, name in zip(paths, output_names(paths), strict=True):
-        try:
-            image = read_image(path)
-        except UserError as error:
-            print(f'skipped: {error}', file=sys.stderr, flush=True)
-            failures.append(str(path))
-            continue
-        images = prepare(image, config)
-        for block, assignment in slot_assignments(backbone, images, blocks).items():
+
+    def draw(path: Path, name: str) -> None:
+        image = read_image(path)
+        found = slot_assignments(backbone, prepare(image, config), blocks)
+        for block, assignment in found.items():
             _, slots, height, width = assignment.shape
             title = f'{path.name}, block {block}: {slots} slots, {height} x {width} positions'
-            panel = draw_slots(image, assignment[0].numpy(), title)
             target = args.out / f'{name}_block{block}.png'
-            save_png(target, panel)
+            save_png(target, draw_slots(image, assignment[0].numpy(), title))
             print(target, flush=True)
-    report_failures(failures, len(paths))
+
+    for_each(paths, draw)
 
 
 def load_backbone(config: Mapping, arch: str, checkpoint: str | None = None) -> nn.Module:
@@ -149,17 +141,3 @@ def scale_of(config: Mapping) -> Sequence[int]:
     pipeline = config.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     scales = [step['scale'] for step in nested_dicts(pipeline) if step.get('type') == 'Resize']
     return scales[0] if scales else SCALE
-
-
-def save_png(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, 'PNG')
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise UserError(f'{path} cannot be written: {error.strerror}') from error
