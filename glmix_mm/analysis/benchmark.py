@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..engine.cli import find_device
 from ..errors import UserError
 from ..platform.files import write_atomically
 from .contenders import DEFAULTS, load_models
@@ -140,18 +141,8 @@ def _setup(args: argparse.Namespace) -> Setup:
     for option, values in numbers:
         if min(values) < 1:
             raise UserError(f'{option} {" ".join(map(str, values))}: must be at least 1')
-    device = _device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = find_device(args.device)
     return Setup(device, getattr(torch, args.dtype), args.mode, args.execution, args.rounds)
-
-
-def _device(name: str) -> torch.device:
-    kind, _, number = name.partition(':')
-    if kind not in ('cpu', 'cuda') or (number and not number.isdigit()):
-        raise UserError(f'--device {name}: expected cpu, cuda or cuda:N')
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == 'cuda' and int(number or 0) >= found:
-        raise UserError(f'--device {name}: torch finds {found} CUDA devices; use --device cpu')
-    return torch.device(name)
 
 
 def _check_files(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+import torch
 from mmengine.config import DictAction
 
 from ..errors import UserError
@@ -52,6 +53,22 @@ def one_line(error: BaseException) -> str:
     if any(line.startswith('Original Traceback') for line in lines):
         return lines[-1].removeprefix(f'{type(error).__module__}.{type(error).__qualname__}: ')
     return ' '.join(lines)
+
+
+def find_device(name: str | None) -> torch.device:
+    """Return the device that ``--device`` names; by default CUDA's first one where there is one.
+
+    Raises:
+        UserError: no such device.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = name or ('cuda' if found else 'cpu')
+    kind, _, number = name.partition(':')
+    if kind not in ('cpu', 'cuda') or (number and not number.isdigit()):
+        raise UserError(f'--device {name}: expected cpu, cuda or cuda:N')
+    if kind == 'cuda' and int(number or 0) >= found:
+        raise UserError(f'--device {name}: torch finds {found} CUDA devices; use --device cpu')
+    return torch.device(name)
 
 
 class OptionsAction(DictAction):

@@ -129,6 +129,21 @@ class GLMix(nn.Module):
             norm = torch.linalg.vector_norm(tokens, dim=2, keepdim=True).clamp_min(EPS)
             return torch.bmm(tokens, scaled.transpose(1, 2)) / norm
 
+    def assignment(self, x: Tensor, block_input: Tensor) -> Tensor:
+        """Return each position's shares of the slots, by which they are dispatched to it (7).
+
+        For looking at: ``forward``, whose arguments these are, does not call it.
+
+        Returns:
+            (N, S, h, w), in float32 or above; over the slots, the shares sum up to 1.
+        """
+        tokens, slots = to_tokens(x), self.initial_slots(block_input)
+        if self.clustering == 'kmeans':
+            _, shares = kmeans(tokens, slots)
+        else:
+            shares = self.slot_logits(tokens, slots).softmax(2)
+        return to_map(at_least_float32(shares), *x.shape[2:])
+
 
 def kmeans(tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
     """Cluster tokens (N, L, C) by cosine similarity, from the given slots (N, S, C).

@@ -1,8 +1,9 @@
 """Import hooks that let the OpenMMLab packages run unchanged on a current platform.
 
-Two gaps have to be closed before anyone imports ``glmix_mm``: mmdet's own ``tools/train.py``
-imports ``mmcv.ops`` (which needs the compiled ``mmcv._ext``) in its first lines, and a config's
-``_base_ = 'glmix_mm::...'`` is resolved before its ``custom_imports`` are. An installed wheel
+Gaps have to be closed before anyone imports ``glmix_mm``: mmdet's own ``tools/train.py`` imports
+``mmcv.ops`` (which needs the compiled ``mmcv._ext``) in its first lines, a config's
+``_base_ = 'glmix_mm::...'`` is resolved before its ``custom_imports`` are, and mmdet's and mmseg's
+inferencers take a name for one of their own models. An installed wheel
 therefore carries this file as ``_glmix_mm_startup.py``, with a ``.pth`` line that imports it, so
 it runs at the start of every Python process: standard library only, nothing imported early,
 nothing replaced that exists. ``import glmix_mm`` calls :func:`install` as well.
@@ -15,7 +16,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 EXTENSION = 'mmcv._ext'
-CONFIG_MODULE = 'mmengine.config.config'
 CONFIG_PREFIX = 'glmix_mm::'
 
 
@@ -94,12 +94,33 @@ class ServedExtensionLoader(Loader):
         provide(module)
 
 
-class ConfigFinder(MetaPathFinder):
-    """Patches ``mmengine.config.config`` right after it is first imported."""
+def patch_inferencers(module) -> None:
+    """Make mmdet's and mmseg's inferencers understand ``glmix_mm::`` names of configs."""
+    original = module.BaseInferencer._load_model_from_metafile
+    if getattr(original, 'knows_glmix_mm', False):
+        return
+
+    def load_model(self, model: str):
+        if model.startswith(CONFIG_PREFIX):
+            return module.Config.fromfile(resolve_config(model)), None  # no weights
+        return original(self, model)
+
+    load_model.knows_glmix_mm = True
+    module.BaseInferencer._load_model_from_metafile = load_model
+
+
+PATCHES = {
+    'mmengine.config.config': patch_config,
+    'mmengine.infer.infer': patch_inferencers,
+}
+
+
+class PatchFinder(MetaPathFinder):
+    """Patches modules of mmengine right after they are first imported."""
 
     def find_spec(self, fullname, path=None, target=None):
-        """Wrap the loader of mmengine's config module; leave every other module alone."""
-        if fullname != CONFIG_MODULE:
+        """Wrap the loaders of the modules in ``PATCHES``; leave every other module alone."""
+        if fullname not in PATCHES:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
@@ -108,7 +129,7 @@ class ConfigFinder(MetaPathFinder):
 
         def exec_and_patch(module):
             execute(module)
-            patch_config(module)
+            PATCHES[fullname](module)
 
         spec.loader.exec_module = exec_and_patch
         return spec
@@ -119,10 +140,11 @@ def install() -> None:
     names = {type(finder).__name__ for finder in sys.meta_path}
     if ServedExtensionFinder.__name__ not in names:
         sys.meta_path.append(ServedExtensionFinder())
-    if CONFIG_MODULE in sys.modules:
-        patch_config(sys.modules[CONFIG_MODULE])
-    elif ConfigFinder.__name__ not in names:
-        sys.meta_path.insert(0, ConfigFinder())
+    for name, patch in PATCHES.items():
+        if name in sys.modules:
+            patch(sys.modules[name])
+    if PatchFinder.__name__ not in names:
+        sys.meta_path.insert(0, PatchFinder())
 
 
 if __name__ == '_glmix_mm_startup':

@@ -148,3 +148,28 @@ def test_installing_twice_adds_no_second_hook():
     before = list(sys.meta_path)
     glmix_mm.platform.ready()
     assert sys.meta_path == before
+
+
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+def test_inferencers_take_names(library, tmp_path):
+    import torch
+
+    from glmix_mm.engine.checkpoints import expected_weights
+    from glmix_mm.engine.config import load_config
+
+    name = dict(mmdet='maskrcnn', mmseg='semfpn')[library] + '_glnet_nano'
+    cfg = load_config(f'demo/{name}')
+    classes = dict(classes=cfg.test_dataloader.dataset.metainfo.classes)
+    state = expected_weights(cfg)
+    torch.save(dict(state_dict=state, meta=dict(dataset_meta=classes)), tmp_path / 'w.pth')
+    from mmdet.apis import DetInferencer
+    from mmseg.apis import MMSegInferencer
+
+    make = dict(mmdet=DetInferencer, mmseg=MMSegInferencer)[library]
+    inferencer = make(f'glmix_mm::{name}', str(tmp_path / 'w.pth'), device='cpu')
+    found = inferencer.model.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+    with pytest.raises(FileNotFoundError, match='did you mean'):
+        make(f'glmix_mm::{name[:-1]}', device='cpu')
+    with pytest.raises(ValueError, match='Cannot find model: no_such_model'):
+        make('no_such_model', device='cpu')

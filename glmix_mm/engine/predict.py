@@ -1,0 +1,204 @@
+"""Predicts with a detector or a segmentor on images of one's own: what tools/predict.py calls.
+
+From Python, mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` do the same; they are what
+runs here.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from mmengine.registry import DATASETS, DefaultScope
+from mmengine.structures import BaseDataElement
+
+from ..datasets.layout import unwrap
+from ..errors import UserError
+from ..platform.files import write_atomically
+from ..visualization.images import find_images, for_each, read_image, save_png
+from ..visualization.palette import distinct_colours
+from .checkpoints import check_fit, expected_weights, read
+from .cli import find_device
+from .config import config_mistakes, load_config
+
+RESULTS = 'predictions.json'
+LABEL_MAPS = 'labels'  # folder
+
+
+def main(argv: Sequence[str]) -> None:
+    """Predict as the command line says.
+
+    Raises:
+        UserError: a mistake in the arguments, the config or the checkpoint; or, once all other
+            images are done, that some could not be used.
+    """
+    parser = argparse.ArgumentParser(
+        description='Draw what a detector or a segmentor predicts, and write it as json.'
+    )
+    parser.add_argument(
+        'config', help='a config file, or the name of one that comes with this package'
+    )
+    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, or a folder of images')
+    parser.add_argument(
+        '--out', type=Path, default='predictions', help='folder for the results (predictions)'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='SCORE',
+        help='least score of a detection (0.3)',
+    )
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
+    parser.add_argument(
+        '--debug', action='store_true', help='print the traceback of an error as well'
+    )
+    args = parser.parse_args(argv)
+    device = find_device(args.device)
+    paths = find_images(args.images)
+    cfg = load_config(args.config)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout lists the pictures alone
+        inferencer = make_inferencer(cfg, args.checkpoint, str(device))
+    predict(inferencer, paths, args.out, args.score_thr)
+
+
+def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseInferencer:
+    """Return mmdet's or mmseg's inferencer, with a checkpoint that is sure to fit.
+
+    The inferencers themselves load what fits and leave the rest as it is. Classes are those of the
+    checkpoint, or else of the config's test set; classes without colours get some.
+
+    Raises:
+        UserError: the config is of neither a detector nor a segmentor, or the checkpoint does not
+            fit it.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in ('mmdet', 'mmseg'):
+        raise UserError(f'{cfg.filename} is for {scope}; expected a detector or a segmentor')
+    content = read(checkpoint)
+    check_fit(expected_weights(cfg), content, checkpoint, cfg)
+    with config_mistakes(cfg.filename), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
+        if scope == 'mmdet':
+            from mmdet.apis import DetInferencer
+
+            inferencer = DetInferencer(cfg, checkpoint, device, show_progress=False)
+        else:
+            from mmseg.apis import MMSegInferencer
+
+            inferencer = MMSegInferencer(cfg, checkpoint, device=device)
+            inferencer.show_progress = False
+    inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = _classes(cfg, content)
+    return inferencer
+
+
+def _classes(cfg: Config, checkpoint: dict) -> dict:
+    """Return names and colours of the classes.
+
+    Raises:
+        UserError: there are no names.
+    """
+    dataset = next(unwrap(cfg.test_dataloader.dataset))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), config_mistakes(cfg.filename):
+        own = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)).metainfo
+    trained = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    classes = trained.get('classes') or own.get('classes')
+    if not classes:
+        raise UserError(
+            f'{cfg.filename}: neither the checkpoint nor test_dataloader.dataset names classes; '
+            'set its metainfo=dict(classes=...)'
+        )
+    palettes = [palette for palette in (own.get('palette'), trained.get('palette')) if palette]
+    fitting = [palette for palette in palettes if len(palette) == len(classes)]
+    palette = fitting[0] if fitting else distinct_colours(len(classes))
+    return dict(classes=list(classes), palette=[tuple(colour) for colour in palette])
+
+
+def predict(
+    inferencer: BaseInferencer, paths: Sequence[Path], out: Path, score_thr: float = 0.3
+) -> None:
+    """Predict on images; save a picture of each, and one json file for all.
+
+    Of a detector, the json is in COCO's layout of annotations, with scores, and masks as run
+    lengths; a category's number is its class's place, from 1. Of a segmentor, it names the classes
+    and each image's label map, a PNG whose values are the classes' places, from 0.
+
+    Args:
+        inferencer: as :func:`make_inferencer` returns it.
+        paths: of the images.
+        out: folder.
+        score_thr: least score of a detection.
+
+    Raises:
+        UserError: a result cannot be written; or, once all others are done, images were skipped.
+    """
+    detector = inferencer.scope == 'mmdet'
+    classes = inferencer.model.dataset_meta['classes']
+    options = dict(pred_score_thr=score_thr) if detector else dict(opacity=0.6)
+    results = dict(images=[])
+    if detector:
+        names = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
+        results.update(categories=names, annotations=[])
+    else:
+        results.update(classes=classes)
+
+    def work(path: Path, name: str) -> None:
+        height, width = read_image(path).shape[:2]  # raises where the inferencers would stop
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', module='mm')
+            batch = next(iter(inferencer.preprocess([str(path)])))
+            (sample,) = inferencer.forward(batch[1] if detector else batch)  # mmdet's: with paths
+            (picture,) = inferencer.visualize([str(path)], [sample], return_vis=True, **options)
+        record = dict(
+            id=len(results['images']) + 1, file_name=str(path), height=height, width=width
+        )
+        if detector:
+            found = _detections(sample, score_thr)
+            for annotation in found:
+                number = len(results['annotations']) + 1
+                results['annotations'].append(dict(id=number, image_id=record['id'], **annotation))
+        else:
+            record['label_map'] = f'{LABEL_MAPS}/{name}.png'
+            labels = sample.pred_sem_seg.data[0].cpu().numpy()
+            save_png(out / record['label_map'], labels.astype(np.min_scalar_type(len(classes))))
+        save_png(out / f'{name}.png', picture)
+        results['images'].append(record)
+        print(out / f'{name}.png', flush=True)
+
+    try:
+        for_each(paths, work)
+    finally:
+        if results['images']:
+            write_atomically(out / RESULTS, json.dumps(results).encode())
+            print(out / RESULTS, flush=True)
+
+
+def _detections(sample: BaseDataElement, score_thr: float) -> list[dict]:
+    """Return an image's detections as COCO has them: x, y, width and height in pixels."""
+    from mmdet.structures.mask import encode_mask_results
+
+    found = sample.pred_instances.cpu()
+    found = found[found.scores >= score_thr]
+    masks = encode_mask_results(found.masks.numpy()) if 'masks' in found else None
+    detections = []
+    for place, (x1, y1, x2, y2) in enumerate(found.bboxes.tolist()):
+        detection = dict(
+            category_id=int(found.labels[place]) + 1,
+            score=float(found.scores[place]),
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            area=(x2 - x1) * (y2 - y1),
+            iscrowd=0,
+        )
+        if masks:
+            counts = masks[place]['counts'].decode()
+            detection['segmentation'] = dict(masks[place], counts=counts)
+            detection['area'] = int(found.masks[place].sum())
+        detections.append(detection)
+    return detections

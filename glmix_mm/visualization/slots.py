@@ -1,0 +1,118 @@
+"""Where the slots of a GLNet's blocks are: their assignments, and the slots that stand for all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models.glmix import GLMix
+from .kmedoids import k_medoids
+
+
+@torch.no_grad()
+def slot_assignments(
+    backbone: nn.Module, images: Tensor, blocks: Sequence[int]
+) -> dict[int, Tensor]:
+    """Return how the positions of images are shared out among the slots of some blocks.
+
+    The stages are walked through here, block by block, up to the last that is asked for. No hook is
+    set and the backbone is left as it was; it runs in evaluation mode.
+
+    Args:
+        backbone: a :class:`~glmix_mm.models.glnet.GLNet`.
+        images: (N, 3, H, W), normalised.
+        blocks: numbers of GLMix blocks, counted over all stages from 0.
+
+    Returns:
+        By the block's number, each position's shares of the slots, which sum up to 1:
+        (N, S, h, w), where h and w are the size of the block's map.
+
+    Raises:
+        UserError: the backbone has no such block.
+    """
+    check_blocks(backbone, blocks)
+    wanted, found = set(blocks), {}
+    modes = [(module, module.training) for module in backbone.modules()]
+    backbone.eval()
+    try:
+        number, x = 0, images.contiguous(memory_format=torch.channels_last)
+        for stage in backbone.stages:
+            x = stage.embed(x)
+            for block in stage.blocks:
+                if has_slots(block):
+                    if number in wanted:
+                        found[number] = block.mixer.assignment(block.norm1(block.cpe(x)), x)
+                    number += 1
+                if len(found) == len(wanted):
+                    return {index: found[index] for index in blocks}
+                x = block(x)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def has_slots(block: nn.Module) -> bool:
+    """Return whether a block mixes positions through slots."""
+    return isinstance(block.mixer, GLMix) and block.mixer.has_global
+
+
+def blocks_of_stages(backbone: nn.Module) -> dict[int, list[int]]:
+    """Return the numbers of the GLMix blocks of each stage that has any; stages count from 1.
+
+    Raises:
+        UserError: there are none.
+    """
+    numbers, count = {}, 0
+    for place, stage in enumerate(getattr(backbone, 'stages', ()), 1):
+        own = sum(has_slots(block) for block in stage.blocks)
+        if own:
+            numbers[place] = list(range(count, count + own))
+        count += own
+    if not count:
+        raise UserError(f'{type(backbone).__name__} has no blocks with slots; give a GLNet')
+    return numbers
+
+
+def check_blocks(backbone: nn.Module, blocks: Sequence[int]) -> None:
+    """Check that blocks of these numbers exist.
+
+    Raises:
+        UserError: one does not; the message says which exist.
+    """
+    stages = blocks_of_stages(backbone)
+    last = max(numbers[-1] for numbers in stages.values())
+    wrong = [number for number in blocks if not 0 <= number <= last]
+    if wrong or not blocks:
+        places = ', '.join(f'{n[0]} to {n[-1]} in stage {stage}' for stage, n in stages.items())
+        raise UserError(
+            f'no GLMix block {", ".join(map(str, wrong)) or "is named"}: this '
+            f'{type(backbone).__name__} has {last + 1}, numbers {places}'
+        )
+
+
+def representative_slots(assignment: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the slots whose maps stand for those of all slots, by k-medoids.
+
+    The distance of two maps is 1 - their correlation, so that a slot's place counts and not how
+    much it holds: by plain distances, the slots that hold little anywhere are near to each other,
+    and one of them would be chosen.
+
+    Args:
+        assignment: shares of an image's positions, (S, h, w).
+        count: how many; all slots if there are fewer.
+
+    Returns:
+        The slots' numbers and how many slots each of them stands for, itself included; those that
+        stand for most come first.
+    """
+    maps = assignment.reshape(len(assignment), -1).astype(np.float64)
+    maps = maps - maps.mean(1, keepdims=True)
+    maps /= np.linalg.norm(maps, axis=1, keepdims=True).clip(1e-12)
+    distances = 1 - maps @ maps.T
+    np.fill_diagonal(distances, 0)  # also where a map is constant, which has no correlation
+    chosen, nearest = k_medoids(distances, min(count, len(maps)))
+    sizes = np.bincount(nearest, minlength=len(chosen))
+    order = np.argsort(-sizes, kind='stable')
+    return chosen[order], sizes[order]

@@ -1,0 +1,150 @@
+"""tools/predict.py from start to end: against the models' own outputs on the same images."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmseg.apis import inference_model, init_model
+from PIL import Image
+from pycocotools import mask as run_lengths
+from pycocotools.coco import COCO
+
+from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES
+from glmix_mm.engine.cli import run
+from glmix_mm.engine.predict import main
+
+
+@pytest.fixture
+def call(capsys):
+    return lambda *args: (run(main, [*map(str, args)]), *capsys.readouterr())
+
+
+@pytest.fixture
+def photos(demo_root, tmp_path):
+    """A folder of two images, one that is none, and a file of another kind."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for path in sorted((demo_root / 'coco' / 'val2017').iterdir())[:2]:
+        shutil.copy(path, folder)
+    (folder / 'broken.jpg').write_bytes(b'\xff\xd8 no more')
+    (folder / 'notes.txt').write_text('not an image')
+    return folder
+
+
+def good(folder):
+    return sorted(path for path in folder.iterdir() if path.stem not in ('broken', 'notes'))
+
+
+def check_skipped(status, err):
+    assert status == 1
+    assert re.search(r'^skipped: .*broken.jpg: not a readable image \(10 bytes\)$', err, re.M)
+    assert re.match(r'error: 1 of 3 images had to be skipped: .*broken.jpg', err.splitlines()[-1])
+
+
+def test_detections(call, nano_detector, detector_weights, photos, tmp_path):
+    out = tmp_path / 'out'
+    options = ('--out', out, '--score-thr', 0.15, '--device', 'cpu')
+    status, printed, err = call(nano_detector, detector_weights, photos, *options)
+    check_skipped(status, err)
+    files = [out / f'{path.stem}.png' for path in good(photos)] + [out / 'predictions.json']
+    assert printed.splitlines() == [str(path) for path in files]
+    coco = COCO(out / 'predictions.json')  # a layout that COCO's own code reads
+    assert [coco.cats[i]['name'] for i in sorted(coco.cats)] == list(DEMO_CLASSES)
+
+    model = init_detector(nano_detector, detector_weights, device='cpu')
+    drawn = 0
+    for number, path in enumerate(good(photos), 1):
+        image = coco.imgs[number]
+        assert (image['file_name'], image['height'], image['width']) == (str(path), 64, 64)
+        expected = inference_detector(model, str(path)).pred_instances
+        expected = expected[expected.scores >= 0.15]
+        found = coco.imgToAnns[number]
+        assert len(found) == len(expected)
+        for annotation, item in zip(found, expected, strict=True):
+            assert annotation['category_id'] == item.labels.item() + 1
+            assert annotation['score'] == pytest.approx(item.scores.item())
+            x, y, width, height = annotation['bbox']
+            corners = [x, y, x + width, y + height]
+            np.testing.assert_allclose(corners, item.bboxes[0].numpy(), rtol=1e-4, atol=1e-3)
+            mask = run_lengths.decode(annotation['segmentation'])
+            assert (mask == item.masks[0].numpy()).all()
+            assert annotation['area'] == mask.sum()
+        picture = np.asarray(Image.open(out / f'{path.stem}.png'))
+        assert picture.shape == (64, 64, 3)
+        drawn += (picture != np.asarray(Image.open(path))).any()
+    assert drawn and sum(map(len, coco.imgToAnns.values()))
+
+
+def test_label_maps(call, nano_segmentor, segmentor_weights, photos, tmp_path):
+    out = tmp_path / 'out'
+    status, _, err = call(nano_segmentor, segmentor_weights, photos, '--out', out)
+    check_skipped(status, err)
+    results = json.loads((out / 'predictions.json').read_text())
+    assert results['classes'] == list(DEMO_SEG_CLASSES)
+    model = init_model(nano_segmentor, segmentor_weights, device='cpu')
+    model.cfg.test_pipeline = model.cfg.test_dataloader.dataset.pipeline
+    assert [image['file_name'] for image in results['images']] == list(map(str, good(photos)))
+    for image in results['images']:
+        expected = inference_model(model, image['file_name']).pred_sem_seg.data[0].numpy()
+        found = np.asarray(Image.open(out / image['label_map']))
+        assert found.dtype == np.uint8
+        assert (found == expected).all()
+        picture = Image.open((out / image['label_map']).parents[1] / f'{found_name(image)}.png')
+        assert picture.size == (image['width'], image['height']) == found.shape[::-1]
+
+
+def found_name(image):
+    return image['label_map'].removeprefix('labels/').removesuffix('.png')
+
+
+def test_images_of_the_same_name(call, nano_segmentor, segmentor_weights, photos, tmp_path):
+    path = good(photos)[0]
+    other = tmp_path / 'other'
+    other.mkdir()
+    shutil.copy(path, other)
+    out = tmp_path / 'out'
+    assert call(nano_segmentor, segmentor_weights, path, other, '--out', out)[0] == 0
+    names = {file.name for file in out.glob('*.png')}
+    assert names == {f'{path.stem}.png', f'{path.stem}_2.png'}
+
+
+def test_classes_without_a_record_are_the_configs(call, nano_detector, detector_weights, photos):
+    content = torch.load(detector_weights, weights_only=True)
+    bare = photos.parent / 'bare.pth'
+    torch.save(content['state_dict'], bare)
+    out = photos.parent / 'out'
+    status, *_ = call(nano_detector, bare, good(photos)[0], '--out', out)
+    assert status == 0
+    results = json.loads((out / 'predictions.json').read_text())
+    assert [category['name'] for category in results['categories']] == list(DEMO_CLASSES)
+
+
+def test_mistakes_end_in_one_line(
+    call, nano_detector, nano_segmentor, detector_weights, photos, tmp_path
+):
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    image = good(photos)[0]
+    for arguments, message in (
+        ([nano_detector, detector_weights, empty], '.*empty: no images in this folder'),
+        ([nano_detector, detector_weights, image, image], '.* named more than once'),
+        ([nano_detector, tmp_path / 'none.pth', image], '.*none.pth: no such checkpoint'),
+        ([nano_segmentor, detector_weights, image], '.*detector.pth does not fit .*segmentor'),
+        ([nano_detector, detector_weights, image, '--device', 'tpu'], '--device tpu: expected'),
+    ):
+        status, out, err = call(*arguments, '--out', tmp_path / 'out')
+        assert (status, out) == (1, '')
+        assert re.match(f'error: {message}', err.splitlines()[-1])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_result_that_cannot_be_written(call, nano_detector, detector_weights, photos, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    arguments = (nano_detector, detector_weights, photos, '--out', tmp_path / 'file')
+    status, _, err = call(*arguments)
+    assert status == 1
+    assert re.match(r'error: .*file.* cannot be written: ', err.splitlines()[-1])
