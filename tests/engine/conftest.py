@@ -5,7 +5,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES, write_demo_dataset
-from glmix_mm.engine.checkpoints import expected_weights
+from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.config import load_config
 from glmix_mm.models.glnet import ARCHS
 
@@ -145,7 +145,7 @@ def _save_weights(config, path):
     cfg = load_config(config)
     classes = cfg.test_dataloader.dataset.metainfo.classes
     meta = dict(cfg=cfg.pretty_text, epoch=1, iter=2, dataset_meta=dict(classes=classes))
-    torch.save(dict(state_dict=expected_weights(cfg), meta=meta), path)
+    torch.save(dict(state_dict=build_model(cfg).state_dict(), meta=meta), path)
     return str(path)
 
 
