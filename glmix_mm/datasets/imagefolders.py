@@ -1,7 +1,7 @@
 """Checks of a classification set: a folder of images for each class, or a list of images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.dataset import BaseDataset
 
@@ -12,13 +12,17 @@ SHOWN_LINES = 3  # of a list that a message quotes
 
 
 def check_image_folders(
-    dataset: BaseDataset, place: Place, folders: dict[str, list[str]]
+    dataset: BaseDataset,
+    place: Place,
+    evaluators: Sequence[Mapping],
+    folders: dict[str, list[str]],
 ) -> Sequence[str]:
     """Check a data set that mmpretrain's ``CustomDataset``, and so ``ImageNet``, reads.
 
     Args:
         dataset: built without being read; its paths and classes are resolved.
         place: its folder.
+        evaluators: settings of the split's metrics.
         folders: the class folders of the splits checked so far; this split's are added.
 
     Returns:
@@ -36,13 +40,26 @@ def check_image_folders(
         )
     if dataset.ann_file:
         _check_list(dataset, place, classes)
+        _check_topk(place.split, classes, evaluators)
         return classes
     names = _class_folders(dataset, place)
     _check_folders(dataset, names, classes)
     for split, others in folders.items():
         _compare(place.split, names, split, others)
     folders[place.split] = names
+    _check_topk(place.split, names, evaluators)
     return classes or names
+
+
+def _check_topk(split: str, classes: Sequence[str], evaluators: Sequence[Mapping]) -> None:
+    for evaluator in evaluators:
+        topk = evaluator.get('topk', 1)
+        largest = max(topk) if isinstance(topk, (list, tuple)) else topk
+        if largest > len(classes):
+            raise UserError(
+                f'{split}_evaluator.topk is {topk}, but there are {len(classes)} classes; set '
+                '--cfg-options val_evaluator.topk=1 test_evaluator.topk=1'
+            )
 
 
 def _class_folders(dataset: BaseDataset, place: Place) -> list[str]:
@@ -70,6 +87,12 @@ def _check_folders(dataset: BaseDataset, names: list[str], classes: Sequence[str
             'classes are numbered in the order of the folders, so one folder too few or too many '
             'shifts them; complete it, or set metainfo=dict(classes=...) of the data set (and the '
             "head's num_classes) to your own classes"
+        )
+    if classes is not None and sorted(classes) == names and list(classes) != names:
+        raise UserError(
+            f'{root}: its folders are numbered in the order of their names ({some(names)}), not in '
+            f"that of the data set's classes ({some(classes)}); set metainfo=dict(classes=...) of "
+            'the data set in the order of the folders'
         )
     empty = [name for name in names if not _has_image(dataset, os.path.join(root, name))]
     if empty:

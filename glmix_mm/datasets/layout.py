@@ -86,7 +86,7 @@ def _check(
     if _is_coco(dataset):
         check_coco(dataset, place, evaluators, known.coco, with_masks=_loads_masks(settings))
     elif _is_image_folders(dataset):
-        classes = check_image_folders(dataset, place, known.class_folders)
+        classes = check_image_folders(dataset, place, evaluators, known.class_folders)
     elif _is_label_maps(dataset):
         check_label_maps(dataset, place)
     else:

@@ -95,6 +95,11 @@ def test_one_class_folder_too_few(root):
     assert f"{root}/train: has 2 class folders ('cat', 'dog') instead of 3" in message
 
 
+def test_classes_in_another_order_than_their_folders(root):
+    message = failure(make_config(root, metainfo=dict(classes=('dog', 'cat', 'cow'))))
+    assert "numbered in the order of their names ('cat', 'cow', 'dog')" in message
+
+
 def test_imagenet_with_999_classes(root):
     for number in range(3, 999):
         (root / 'val' / f'n{number:08d}').mkdir()
@@ -147,6 +152,12 @@ def test_a_head_and_mixed_labels_of_another_class_count(root):
     assert 'set --cfg-options model.head.num_classes=3' in message
     message = failure(make_config(root, preprocessor_classes=1000))
     assert 'data_preprocessor.num_classes=1000' in message
+
+
+def test_more_ranks_than_classes(root):
+    cfg = make_config(root)
+    cfg.val_evaluator = [dict(type='Accuracy', topk=(1, 5))]
+    assert 'val_evaluator.topk is (1, 5), but there are 3 classes' in failure(cfg)
 
 
 def test_a_split_that_is_read_without_labels(root):

@@ -5,7 +5,7 @@ _base_ = './imagenet_300e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, end=5, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR', eta_min=1e-5, begin=5, by_epoch=True, convert_to_iter_based=True
     ),
