@@ -180,17 +180,20 @@ def describe_model(model: Mapping) -> str:
 def describe_origin(checkpoint: Mapping) -> str:
     """Return what a checkpoint's own record says it is, or '' where it has none."""
     meta = checkpoint.get('meta') or {}
-    model = _model_in(meta.get('cfg') or '')
+    model = model_settings(meta)
     if not model:
         return ''
     progress = f', epoch {meta["epoch"]}, iteration {meta["iter"]}' if 'iter' in meta else ''
     return describe_model(model) + progress
 
 
-def _model_in(text: str) -> dict:
-    """Return the entry ``model`` of a config's text; the text is read, not run."""
+def model_settings(meta: Mapping) -> dict:
+    """Return the entry ``model`` of the config in a checkpoint's record; it is read, not run.
+
+    What is not a literal in it becomes None.
+    """
     try:
-        statements = ast.parse(text).body
+        statements = ast.parse(meta.get('cfg') or '').body
     except (SyntaxError, TypeError, ValueError):
         return {}
     for statement in statements:
@@ -204,4 +207,9 @@ def _literal(node: ast.expr):
     """Return the value of a literal, or of ``dict(...)`` of literals; None for anything else."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
         return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    return node.value if isinstance(node, ast.Constant) else None
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_literal(item) for item in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
