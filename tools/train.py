@@ -1,4 +1,4 @@
-"""Train a detector or a segmentor: tools/train.py CONFIG [options]; --help lists them."""
+"""Train a detector, segmentor or classifier: tools/train.py CONFIG [options]; see --help."""
 
 import sys
 from pathlib import Path

@@ -2,15 +2,14 @@
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..errors import UserError
-from .paths import COCO_LAYOUT, Place, file_names, some
+from .paths import COCO_LAYOUT, Place, require_images, some
 
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
 BOX_KEYS = ('id', 'image_id', 'category_id', 'bbox', 'area')
@@ -79,7 +78,7 @@ def check_coco(
     place.require_folder(folder, COCO_LAYOUT)
     if not found.image_names:
         raise UserError(f'{path}: lists no images; expected the images of {folder}')
-    _check_images(path, folder, found.image_names.values())
+    require_images(path, folder, found.image_names.values(), 'correct data_prefix or file_name')
     if not found.annotated:
         if any(not evaluator.get('format_only') for evaluator in evaluators) or not evaluators:
             raise UserError(
@@ -154,26 +153,6 @@ def _require_keys(path: str, entry: str, items: Sequence[Mapping], keys: Sequenc
         if any(key not in item for key in keys):
             lacking = some(key for key in keys if key not in item)
             raise UserError(f'{path}: {entry}[{index}] has no {lacking}; COCO needs {some(keys)}')
-
-
-def _check_images(path: str, folder: str, names: Iterable[str]) -> None:
-    """Check that all images are in their folder, by one listing of each folder."""
-    wanted = defaultdict(list)
-    for name in names:
-        wanted[os.path.dirname(name)].append(name)
-    present = {part: file_names(os.path.join(folder, part)) for part in wanted}
-    missing = [
-        name
-        for part, members in wanted.items()
-        for name in members
-        if os.path.basename(name) not in present[part]
-    ]
-    if missing:
-        total = sum(map(len, wanted.values()))
-        raise UserError(
-            f'{path}: {len(missing)} of its {total} images are not in {os.path.abspath(folder)}, '
-            f'the first is {missing[0]}; copy them there, or correct data_prefix or file_name'
-        )
 
 
 def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> None:

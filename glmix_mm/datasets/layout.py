@@ -1,11 +1,12 @@
 """Checks of a config's data sets before anything slow starts: all there, readable, fitting.
 
-mmdet and mmseg find out late, or never: categories whose names match nothing leave an empty data
-set, label maps in another convention train on the wrong classes, and a missing image ends an
-epoch half way.
+mmdet, mmseg and mmpretrain find out late, or never: categories whose names match nothing leave an
+empty data set, label maps in another convention train on the wrong classes, and a missing image
+ends an epoch half way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -14,6 +15,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from ..errors import UserError
 from .coco import CocoFiles, check_coco
+from .imagefolders import check_image_folders
 from .labelmaps import check_label_maps
 from .paths import Place
 
@@ -21,12 +23,25 @@ from .paths import Place
 OTHER_HEADS = ('rpn_head', 'semantic_head')
 
 
+class Known(NamedTuple):
+    """What the splits checked before have told.
+
+    Attributes:
+        coco: reads COCO's json files, each once.
+        class_folders: the class folders of each split of a classification set.
+    """
+
+    coco: CocoFiles
+    class_folders: dict[str, list[str]]
+
+
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """Check the data sets that a config reads for some splits.
 
     What is checked: folders, annotation files, images, label maps (values on a sample of them),
-    class names, and the number of classes of the model's heads. COCO's json files and mmseg's
-    folders of label maps are known; of other data sets only the folders are checked.
+    class names, and the number of classes of the model's heads. COCO's json files, mmseg's folders
+    of label maps and mmpretrain's folders of classes are known; of other data sets only the
+    folders are checked.
 
     Args:
         cfg: a whole config, after every option was applied.
@@ -35,7 +50,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         UserError: the first thing that is missing or doesn't fit.
     """
-    files = CocoFiles()
+    known = Known(CocoFiles(), {})
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for split in splits:
             loader = cfg.get(f'{split}_dataloader')
@@ -43,7 +58,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                 continue
             evaluators = _as_list(cfg.get(f'{split}_evaluator'))
             for settings in unwrap(loader['dataset']):
-                _check(cfg, split, settings, evaluators, files)
+                _check(cfg, split, settings, evaluators, known)
 
 
 def unwrap(settings: Mapping) -> Iterator[Mapping]:
@@ -58,7 +73,7 @@ def unwrap(settings: Mapping) -> Iterator[Mapping]:
 
 
 def _check(
-    cfg: Config, split: str, settings: Mapping, evaluators: list[Mapping], files: CocoFiles
+    cfg: Config, split: str, settings: Mapping, evaluators: list[Mapping], known: Known
 ) -> None:
     """Check one data set with everything the config has to say about it."""
     if settings.get('backend_args'):
@@ -67,8 +82,11 @@ def _check(
     dataset = _build(split, settings)
     place = Place(split, dataset.data_root)
     place.require_root()
+    classes = dataset.metainfo.get('classes')
     if _is_coco(dataset):
-        check_coco(dataset, place, evaluators, files, with_masks=_loads_masks(settings))
+        check_coco(dataset, place, evaluators, known.coco, with_masks=_loads_masks(settings))
+    elif _is_image_folders(dataset):
+        classes = check_image_folders(dataset, place, evaluators, known.class_folders)
     elif _is_label_maps(dataset):
         check_label_maps(dataset, place)
     else:
@@ -78,7 +96,7 @@ def _check(
             logger='current',
         )
         return
-    _check_heads(cfg.model, dataset.metainfo['classes'], split)
+    _check_heads(cfg, classes, split)
 
 
 def _build(split: str, settings: Mapping) -> BaseDataset:
@@ -126,13 +144,30 @@ def _is_label_maps(dataset: BaseDataset) -> bool:
     return issubclass(kind, BaseSegDataset) and kind.load_data_list is BaseSegDataset.load_data_list
 
 
+def _is_image_folders(dataset: BaseDataset) -> bool:
+    """Tell whether a data set is read as mmpretrain's CustomDataset reads folders and lists."""
+    try:
+        from mmpretrain.datasets import CustomDataset
+    except ImportError:
+        return False
+    kind = type(dataset)
+    return issubclass(kind, CustomDataset) and kind.load_data_list is CustomDataset.load_data_list
+
+
 def _loads_masks(settings: Mapping) -> bool:
     return any(step.get('with_mask') for step in settings.get('pipeline', ()))
 
 
-def _check_heads(model: Mapping, classes: Sequence[str], split: str) -> None:
-    """Compare the ``num_classes`` of every head with the data set's classes."""
-    wrong = {key: n for key, n in heads_classes(model, 'model') if n != len(classes)}
+def _check_heads(cfg: Config, classes: Sequence[str], split: str) -> None:
+    """Compare the ``num_classes`` of every head with the data set's classes.
+
+    mmpretrain's data preprocessor has one as well, for the labels that mixup mixes.
+    """
+    counts = dict(heads_classes(cfg.model, 'model'))
+    preprocessor = cfg.get('data_preprocessor') or {}
+    if 'num_classes' in preprocessor:
+        counts['data_preprocessor.num_classes'] = preprocessor['num_classes']
+    wrong = {key: n for key, n in counts.items() if n != len(classes)}
     if wrong:
         names = ', '.join(classes[:3]) + (', ...' if len(classes) > 3 else '')
         found = ', '.join(f'{key}={n}' for key, n in wrong.items())

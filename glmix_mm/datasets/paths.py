@@ -1,6 +1,7 @@
 """Where a data set should lie, and how to say what is missing there."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ ADE_LAYOUT = (
     'images/training/, images/validation/, annotations/training/, annotations/validation/ '
     '(ADEChallengeData2016)'
 )
+IMAGENET_LAYOUT = (
+    'train/CLASS/*.JPEG, val/CLASS/*.JPEG (or val/*.JPEG with the labels in meta/val.txt)'
+)
+LAYOUTS = f'{COCO_LAYOUT} for COCO; {ADE_LAYOUT}; {IMAGENET_LAYOUT} for ImageNet'
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Place:
         if self.root:
             self.require_folder(self.root)
 
-    def require_folder(self, folder: str, layout: str = f'{COCO_LAYOUT} for COCO; {ADE_LAYOUT}'):
+    def require_folder(self, folder: str, layout: str = LAYOUTS):
         """Check that ``folder`` is there and holds something.
 
         Args:
@@ -70,6 +75,36 @@ def file_names(folder: str) -> set[str]:
             return {entry.name for entry in entries}
     except (FileNotFoundError, NotADirectoryError):
         return set()
+
+
+def require_images(source: str, folder: str, names: Iterable[str], mend: str) -> None:
+    """Check that all images of a list are in their folder, by one listing of each folder.
+
+    Args:
+        source: the file that lists them, for the message.
+        folder: where they should be.
+        names: their paths below the folder.
+        mend: what else could be done than copying them there, for the message.
+
+    Raises:
+        UserError: some are not there.
+    """
+    wanted = defaultdict(list)
+    for name in names:
+        wanted[os.path.dirname(name)].append(name)
+    present = {part: file_names(os.path.join(folder, part)) for part in wanted}
+    missing = [
+        name
+        for part, members in wanted.items()
+        for name in members
+        if os.path.basename(name) not in present[part]
+    ]
+    if missing:
+        total = sum(map(len, wanted.values()))
+        raise UserError(
+            f'{source}: {len(missing)} of its {total} images are not in '
+            f'{os.path.abspath(folder)}, the first is {missing[0]}; copy them there, or {mend}'
+        )
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:

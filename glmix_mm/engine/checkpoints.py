@@ -45,8 +45,8 @@ def weights_of(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
     return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
 
 
-def expected_weights(cfg: Config) -> dict[str, Tensor]:
-    """Build the config's model once and return its tensors.
+def build_model(cfg: Config) -> nn.Module:
+    """Build the config's model, to see what it expects.
 
     Raises:
         UserError: the model's config has a mistake in it.
@@ -55,26 +55,36 @@ def expected_weights(cfg: Config) -> dict[str, Tensor]:
     with config_mistakes(cfg.filename):
         model = MODELS.build(cfg.model)
     _check_channels(model, cfg)
-    return model.state_dict()
+    return model
 
 
 def _check_channels(model: nn.Module, cfg: Config) -> None:
     """Check that what follows the backbone expects the channels that it gives."""
     given = getattr(getattr(model, 'backbone', None), 'out_channels', None)
+    if given is None:
+        return
+    if (cfg.model.get('neck') or {}).get('type') == 'NormPool':
+        for name in ('neck', 'head'):
+            _compare_channels(name, cfg.model[name].get('in_channels'), given[-1], cfg)
+        return
     name = 'neck' if cfg.model.get('neck') else 'decode_head'
     follower = cfg.model.get(name)
-    if given is None or not isinstance(follower, dict):
+    if not isinstance(follower, dict):
         return
     expected, inputs = follower.get('in_channels'), follower.get('in_index')
     if not isinstance(expected, (list, tuple)):
         return
     if isinstance(inputs, (list, tuple)):
         given = [given[i] for i in inputs]
-    if [*expected] != [*given]:
+    _compare_channels(name, [*expected], [*given], cfg)
+
+
+def _compare_channels(name: str, expected: object, given: object, cfg: Config) -> None:
+    if expected != given:
         raise UserError(
-            f'{cfg.filename}: model.{name}.in_channels is {[*expected]}, but '
+            f'{cfg.filename}: model.{name}.in_channels is {expected}, but '
             f'{cfg.model.backbone.type} with arch={cfg.model.backbone.get("arch")!r} gives '
-            f'{[*given]}; set model.{name}.in_channels to these (with what follows from them)'
+            f'{given}; set model.{name}.in_channels to this (with what follows from it)'
         )
 
 
@@ -82,7 +92,7 @@ def check_fit(expected: Mapping[str, Tensor], checkpoint: Mapping, path: str, cf
     """Check that a checkpoint holds exactly the model's tensors.
 
     Args:
-        expected: what :func:`expected_weights` returned for the config.
+        expected: the state dict of the config's model.
         checkpoint: the content of the file.
         path: the file, for messages.
         cfg: the config, for messages.
@@ -170,17 +180,20 @@ def describe_model(model: Mapping) -> str:
 def describe_origin(checkpoint: Mapping) -> str:
     """Return what a checkpoint's own record says it is, or '' where it has none."""
     meta = checkpoint.get('meta') or {}
-    model = _model_in(meta.get('cfg') or '')
+    model = model_settings(meta)
     if not model:
         return ''
     progress = f', epoch {meta["epoch"]}, iteration {meta["iter"]}' if 'iter' in meta else ''
     return describe_model(model) + progress
 
 
-def _model_in(text: str) -> dict:
-    """Return the entry ``model`` of a config's text; the text is read, not run."""
+def model_settings(meta: Mapping) -> dict:
+    """Return the entry ``model`` of the config in a checkpoint's record; it is read, not run.
+
+    What is not a literal in it becomes None.
+    """
     try:
-        statements = ast.parse(text).body
+        statements = ast.parse(meta.get('cfg') or '').body
     except (SyntaxError, TypeError, ValueError):
         return {}
     for statement in statements:
@@ -194,4 +207,9 @@ def _literal(node: ast.expr):
     """Return the value of a literal, or of ``dict(...)`` of literals; None for anything else."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
         return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    return node.value if isinstance(node, ast.Constant) else None
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_literal(item) for item in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None

@@ -101,8 +101,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--data-root',
-        help='folder of the data set in its official layout, or one that holds it as coco/ or '
-        'ade/ADEChallengeData2016/',
+        help='folder of the data set in its official layout, or one that holds it as coco/, '
+        'ade/ADEChallengeData2016/ or imagenet/',
     )
     parser.add_argument(
         '--cfg-options',

@@ -105,7 +105,8 @@ def apply_data_root(cfg: Config, root: str) -> None:
         cfg: the config; its ``data_root`` entries and the evaluators' ``ann_file`` change.
         root: a folder in the layout that the config expects, or one that holds such a folder
             under the name that the config's own ``data_root`` ends with (``coco``,
-            ``ADEChallengeData2016`` or ``ade/ADEChallengeData2016`` in the shipped configs).
+            ``ADEChallengeData2016``, ``ade/ADEChallengeData2016`` or ``imagenet`` in the shipped
+            configs).
 
     Raises:
         UserError: no such folder, or a path in the config is not relative to its ``data_root``.
@@ -129,7 +130,8 @@ def apply_data_root(cfg: Config, root: str) -> None:
 def _locate(folder: Path, dataset: ConfigDict) -> Path:
     """Return the folder, or the one within it, that holds most of what the data set names."""
     prefixes = dataset.get('data_prefix') or {}
-    named = [dataset.get('ann_file'), *prefixes.values()]
+    prefixes = prefixes.values() if isinstance(prefixes, dict) else [prefixes]
+    named = [dataset.get('ann_file'), dataset.get('split'), *prefixes]
     named = [Path(path) for path in named if path]
     if any(path.is_absolute() for path in named):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Scores a checkpoint of a detector or a segmentor: what tools/test.py calls."""
+"""Scores a checkpoint of a detector, a segmentor or a classifier: what tools/test.py calls."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,11 @@ from mmengine.runner import Runner
 from ..datasets.layout import check_datasets, unwrap
 from ..errors import UserError
 from ..models.pyramid import PyramidBackbone
-from .checkpoints import check_classes, check_fit, expected_weights, read
+from .checkpoints import build_model, check_classes, check_fit, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
 from .launch import build_runner, disk_guard, is_first_on_machine
+from .official import accept_official
 from .options import apply_data_root, set_work_dir
 
 
@@ -23,12 +24,12 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments, the config, the data or the checkpoint.
     """
-    parser = make_parser('Score a checkpoint of a detector or a segmentor.')
+    parser = make_parser('Score a checkpoint of a detector, a segmentor or a classifier.')
     parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
     parser.add_argument(
         '--out',
-        help='where to save the predictions: a .pkl file (detection; masks as run lengths) or a '
-        'folder for label maps (segmentation; PNG)',
+        help='where to save the predictions: a .pkl file (detection, with masks as run lengths; '
+        'classification) or a folder for label maps (segmentation; PNG)',
     )
     parser.add_argument('--show-dir', help='folder to save pictures of the predictions in')
     parser.add_argument('--tta', action='store_true', help="the config's test-time augmentation")
@@ -66,18 +67,34 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             check_datasets(cfg, ['test'])
-    content = read(checkpoint)
-    check_fit(expected_weights(cfg), content, checkpoint, cfg)
-    check_classes(content, checkpoint, cfg, 'test')
+    _check_checkpoint(cfg, checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False
     if augment:
         use_augmentation(cfg)
+    if fuse:
+        _leave_out_averaging(cfg)
     with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
         runner = build_runner(cfg)
         if fuse:
             runner.register_hook(FuseHook())
         return runner.test()
+
+
+def _check_checkpoint(cfg: Config, path: str) -> None:
+    model = build_model(cfg)
+    content = accept_official(cfg, model, read(path), path)
+    check_fit(model.state_dict(), content, path, cfg)
+    check_classes(content, path, cfg, 'test')
+
+
+def _leave_out_averaging(cfg: Config) -> None:
+    """Drop the hook that would swap in, weight by weight, a copy of the model that is not fused.
+
+    A checkpoint's ``state_dict`` holds the averaged weights already.
+    """
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if not str(hook['type']).endswith('EMAHook')]
 
 
 class FuseHook(Hook):
@@ -129,12 +146,15 @@ def save_predictions(cfg: Config, out: str) -> None:
     label_maps = [metric for metric in evaluators if metric.get('type') == 'IoUMetric']
     if label_maps and (is_file or Path(out).is_file()):
         raise UserError(f'--out {out}: segmentation saves one PNG per image, so give a folder')
+    classifies = cfg.get('default_scope') == 'mmpretrain'
     if not label_maps and not is_file:
-        raise UserError(f'--out {out}: detection saves one file, which must end in .pkl')
+        task = 'classification' if classifies else 'detection'
+        raise UserError(f'--out {out}: {task} saves one file, which must end in .pkl')
     for metric in label_maps:
         metric.output_dir = out
     if not label_maps:
-        dump = dict(type='DumpDetResults', out_file_path=out)
+        kind = 'DumpResults' if classifies else 'DumpDetResults'
+        dump = dict(type=kind, out_file_path=out)
         cfg.test_evaluator = [*evaluators, dump]
 
 
@@ -142,7 +162,7 @@ def save_pictures(cfg: Config, folder: str) -> None:
     """Save a picture of every image's predictions, beside the ground truth where there is one.
 
     Raises:
-        UserError: the config has no visualization hook of mmdet's or mmseg's.
+        UserError: the config has no visualization hook of mmdet's, mmseg's or mmpretrain's.
     """
     hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
     path = str(Path(folder).absolute())
@@ -151,8 +171,11 @@ def save_pictures(cfg: Config, folder: str) -> None:
     elif hook.get('type') == 'SegVisualizationHook':
         hook.update(draw=True, interval=1)
         cfg.visualizer.save_dir = path
+    elif hook.get('type') == 'VisualizationHook':
+        hook.update(enable=True, interval=1, out_dir=path)
     else:
         raise UserError(
             f'--show-dir: default_hooks.visualization of {cfg.filename} is '
-            f'{hook.get("type")}; expected DetVisualizationHook or SegVisualizationHook'
+            f'{hook.get("type")}; expected DetVisualizationHook, SegVisualizationHook or '
+            'VisualizationHook'
         )

@@ -1,18 +1,20 @@
-"""Trains a detector or a segmentor: what tools/train.py calls."""
+"""Trains a detector, a segmentor or a classifier: what tools/train.py calls."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import nn
 
 from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..platform.releases import SCHEME, find_release
-from .checkpoints import check_classes, check_fit, check_overlap, expected_weights, read
+from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
 from .launch import build_runner, disk_guard, is_first_on_machine
+from .official import accept_official
 from .options import (
     apply_data_root,
     enable_amp,
@@ -33,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments, the config, the data or a checkpoint.
     """
-    parser = make_parser('Train a detector or a segmentor.')
+    parser = make_parser('Train a detector, a segmentor or a classifier.')
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision, whatever the config says'
     )
@@ -84,8 +86,7 @@ def train(cfg: Config, resume: str | None = None) -> Runner:
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             check_datasets(cfg, ['train', 'val'])
-    expected = expected_weights(cfg)
-    notes = choose_start(cfg, resume, expected)
+    notes = choose_start(cfg, resume, build_model(cfg))
     _keep_last_checkpoint(cfg)
     with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
         runner = build_runner(cfg)
@@ -97,13 +98,13 @@ def train(cfg: Config, resume: str | None = None) -> Runner:
     return runner
 
 
-def choose_start(cfg: Config, resume: str | None, expected: dict) -> list[str]:
+def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]:
     """Set the config's ``resume`` and ``load_from``, after checking that their file fits.
 
     Args:
         cfg: the config.
         resume: as in :func:`train`.
-        expected: the model's tensors.
+        model: the config's model.
 
     Returns:
         What there is to say about the choice.
@@ -111,7 +112,7 @@ def choose_start(cfg: Config, resume: str | None, expected: dict) -> list[str]:
     Raises:
         UserError: the checkpoint is missing, unreadable, or not of this model and data set.
     """
-    notes = []
+    notes, expected = [], model.state_dict()
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or AUTO
     if resume is not None:
@@ -127,7 +128,8 @@ def choose_start(cfg: Config, resume: str | None, expected: dict) -> list[str]:
         notes.append(f'Nothing to resume in {cfg.work_dir}: training starts.')
     cfg.resume = False
     if cfg.get('load_from'):
-        notes.append(check_overlap(expected, read(cfg.load_from), cfg.load_from, cfg))
+        content = accept_official(cfg, model, read(cfg.load_from), cfg.load_from)
+        notes.append(check_overlap(expected, content, cfg.load_from, cfg))
     for name in pretrained_checkpoints(cfg.model):
         _check_pretrained(name)
     return notes

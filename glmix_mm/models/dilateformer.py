@@ -57,8 +57,8 @@ class DilateFormer(PyramidBackbone):
     Args:
         arch: 'tiny', 'small', 'base', or a dict of :class:`DilateFormerArch`'s attributes.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
-        **kwargs: ``out_indices``, ``norm_eval``, ``frozen_stages``, ``with_cp`` and ``init_cfg``,
-            see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+        **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
+            and ``init_cfg``, see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
 
     Raises:
         UserError: an unknown variant or an option out of its range.

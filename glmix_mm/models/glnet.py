@@ -98,8 +98,8 @@ class GLNet(PyramidBackbone):
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
         slot_grid, branches, clustering, slot_attention, local_kernel_size: the paper's ablations
             of the GLMix block, see :class:`glmix_mm.models.glmix.GLMix`.
-        **kwargs: ``out_indices``, ``norm_eval``, ``frozen_stages``, ``with_cp`` and ``init_cfg``,
-            see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+        **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
+            and ``init_cfg``, see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
 
     Raises:
         UserError: an unknown variant or an option out of its range.

@@ -63,17 +63,17 @@ def load_pretrained(
     optional.update(key for key in expected if key.endswith('num_batches_tracked'))
 
     classifier = [key for key in named if key.startswith(CLASSIFIER)]
-    unused = [key for key in named if _is_unused(key, backbone)]
+    unused = [key for key in named if _is_unused(key, backbone, expected)]
     for key in classifier + unused:
         del named[key]
-    aligned = {key: _align(value, expected.get(key)) for key, value in named.items()}
+    aligned = {key: align(value, expected.get(key)) for key, value in named.items()}
     difference = compare_states(expected, aligned, optional)
     if difference:
         matched = len(aligned) - len(difference.unexpected) - len(difference.misshapen)
         raise UserError(_mismatch(backbone, checkpoint, difference, matched))
     backbone.load_state_dict(aligned, strict=False)
     report = f'{checkpoint}: loaded {len(aligned)} of {len(expected)} tensors from {container}'
-    if without_norms:
+    if norms and without_norms:
         report += f'; {len(norms)} of the output norms keep their initial values'
     if classifier:
         report += f'; left out {len(classifier)} of the classifier'
@@ -111,12 +111,12 @@ def strip_prefixes(
     """
     if prefix is not None:
         prefix = prefix.rstrip('.') + '.'
-        inner = _below(state, prefix)
+        inner = below(state, prefix)
         if not inner:
             raise UserError(f'{source}: no key begins with the prefix {prefix!r} of init_cfg')
         return inner
     for known in PREFIXES:  # a whole model's other parts (neck, heads) stay behind
-        state = _below(state, known) or state
+        state = below(state, known) or state
     return state
 
 
@@ -151,21 +151,22 @@ def _is_state(value: object) -> bool:
     )
 
 
-def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose keys begin with a prefix, under their keys without it."""
     return {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)}
 
 
-def _is_unused(key: str, backbone: nn.Module) -> bool:
+def _is_unused(key: str, backbone: nn.Module, expected: Mapping[str, Tensor]) -> bool:
     """Whether the key is of a later stage, or of an output's norm, that this backbone lacks."""
     stage = re.match(r'stages\.(\d)\.', key)
     norm = re.match(r'norm(\d)\.', key)
     return bool(
         (stage and int(stage[1]) >= len(backbone.stages))
-        or (norm and int(norm[1]) not in backbone.out_indices)
+        or (norm and f'norm{norm[1]}.weight' not in expected)
     )
 
 
-def _align(value: Tensor, expected: Tensor | None) -> Tensor:
+def align(value: Tensor, expected: Tensor | None) -> Tensor:
     """Drop or add axes of one element: a linear layer stored as a 1 x 1 convolution, a scale."""
     if expected is None or value.shape == expected.shape:
         return value

@@ -77,6 +77,8 @@ class PyramidBackbone(BaseModule):
         output_norm: makes the norm of an output from its number of channels. The norm stands on
             the output only: the next stage gets the map without it.
         out_indices: which stages to output. Stages after the last of them are not kept.
+        output_norms: whether the norms stand on the outputs; without them, the outputs are the
+            stages' own maps, as a classifier takes them.
         norm_eval: whether batch norms use, and keep, their running statistics in training mode.
         frozen_stages: how much to freeze: -1 nothing, 0 the stem, k the first k stages.
         with_cp: whether to recompute the blocks' activations in the backward pass (gradient
@@ -94,6 +96,7 @@ class PyramidBackbone(BaseModule):
         channels: Sequence[int],
         output_norm,
         out_indices: Sequence[int] = (0, 1, 2, 3),
+        output_norms: bool = True,
         norm_eval: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
@@ -125,7 +128,8 @@ class PyramidBackbone(BaseModule):
         self.fused = False
         self.stages = nn.ModuleList(stages[: indices[-1] + 1])
         for i in indices:
-            self.add_module(f'norm{i}', output_norm(channels[i]))
+            norm = output_norm(channels[i]) if output_norms else nn.Identity()
+            self.add_module(f'norm{i}', norm)
         self._freeze()
 
     @property
@@ -134,7 +138,7 @@ class PyramidBackbone(BaseModule):
         return type(self).__name__
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the normalised outputs of the stages in ``out_indices``.
+        """Compute the outputs, normalised by default, of the stages in ``out_indices``.
 
         Args:
             x: images (N, 3, H, W), normalised; H and W are at least 32 px, of any value.

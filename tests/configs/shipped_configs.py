@@ -10,7 +10,8 @@ NAMES = sorted(
     if '_base_' not in path.parts
 )
 DEMO = [name for name in NAMES if name.startswith('demo/')]
-SHIPPED = [name for name in NAMES if name not in DEMO]
+IMAGENET = [name for name in NAMES if name.startswith('imagenet/')]
+SHIPPED = [name for name in NAMES if name not in DEMO + IMAGENET]
 TYPES = {'glnet': 'GLNet', 'dilateformer': 'DilateFormer', 'fcvit': 'FCViT'}
 # Family and variant -> channels of the stages, from the papers' tables.
 CHANNELS = {

@@ -1,12 +1,16 @@
 """A tiny demo set and tiny configs, so that a whole training run takes seconds."""
 
+import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from PIL import Image
 
 from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES, write_demo_dataset
-from glmix_mm.engine.checkpoints import expected_weights
+from glmix_mm.engine.checkpoints import build_model
+from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
+from glmix_mm.engine.train import main
 from glmix_mm.models.glnet import ARCHS
 
 CHANNELS = list(ARCHS['nano'].channels)
@@ -77,6 +81,38 @@ SEGMENTOR = COMMON | {
     ],
 }
 
+IMAGE_CLASSES = ('dark', 'light')
+IMAGE_SIZE = 32  # px
+IMAGES = 4  # of each class and split
+CLASSIFIER = {
+    'randomness.seed': 0,
+    'data_preprocessor.num_classes': len(IMAGE_CLASSES),
+    'model.head.num_classes': len(IMAGE_CLASSES),
+    'train_cfg.max_epochs': 2,
+    'param_scheduler.0.end': 1,
+    'param_scheduler.1.begin': 1,
+    'default_hooks.logger.interval': 1,
+    'train_dataloader.batch_size': 4,
+    'train_dataloader.dataset.pipeline.1.scale': IMAGE_SIZE,
+    'auto_scale_lr.base_batch_size': 4,
+    'val_evaluator.topk': 1,
+    'test_evaluator.topk': 1,
+    **{
+        f'{split}_dataloader.{key}': value
+        for split in ('train', 'val', 'test')
+        for key, value in {
+            'num_workers': 0,
+            'persistent_workers': False,
+            'dataset.metainfo': dict(classes=IMAGE_CLASSES),
+        }.items()
+    },
+    **{
+        f'{split}_dataloader.dataset.pipeline.{step}': value
+        for split in ('val', 'test')
+        for step, value in {'1.scale': IMAGE_SIZE, '2.crop_size': IMAGE_SIZE}.items()
+    },
+}
+
 
 @pytest.fixture(scope='session', autouse=True)
 def plain_config_dumps():
@@ -129,6 +165,50 @@ def nano_segmentor(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def image_root(tmp_path_factory):
+    """Return a folder that holds a set of dark and light noise as imagenet/."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp('images')
+    for split in ('train', 'val'):
+        for label, name in enumerate(IMAGE_CLASSES):
+            folder = root / 'imagenet' / split / name
+            folder.mkdir(parents=True)
+            for number in range(IMAGES):
+                pixels = rng.integers(0, 128, (40, 45, 3), dtype=np.uint8) + 128 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f'{name}{number}.png')
+    return root
+
+
+@pytest.fixture(scope='session')
+def nano_classifier(tmp_path_factory):
+    """Return the path of GLNet's recipe for GLNet-nano and two classes."""
+    nano = {
+        'model.backbone.arch': 'nano',
+        'model.neck.in_channels': 192,
+        'model.head.in_channels': 192,
+        'custom_hooks.0.momentum': 0.25,
+    }
+    path = tmp_path_factory.mktemp('cls') / 'nano_classifier.py'
+    return _dump(load_config('imagenet/glnet_4g', CLASSIFIER | nano), path)
+
+
+@pytest.fixture(scope='session')
+def fcvit_classifier(tmp_path_factory):
+    """Return the path of FCViT-tiny's config for two classes."""
+    path = tmp_path_factory.mktemp('cls') / 'fcvit_classifier.py'
+    return _dump(load_config('imagenet/fcvit_tiny', CLASSIFIER), path)
+
+
+@pytest.fixture(scope='session')
+def classifier_run(nano_classifier, image_root, tmp_path_factory):
+    """Return the folder of a finished run of two epochs of the classifier."""
+    work_dir = tmp_path_factory.mktemp('classifier_run')
+    arguments = [nano_classifier, '--data-root', str(image_root), '--work-dir', str(work_dir)]
+    assert run(main, arguments) == 0
+    return work_dir
+
+
+@pytest.fixture(scope='session')
 def detector_weights(nano_detector, tmp_path_factory):
     """Return the path of a checkpoint of the detector that was never trained."""
     return _save_weights(nano_detector, tmp_path_factory.mktemp('weights') / 'detector.pth')
@@ -145,7 +225,7 @@ def _save_weights(config, path):
     cfg = load_config(config)
     classes = cfg.test_dataloader.dataset.metainfo.classes
     meta = dict(cfg=cfg.pretty_text, epoch=1, iter=2, dataset_meta=dict(classes=classes))
-    torch.save(dict(state_dict=expected_weights(cfg), meta=meta), path)
+    torch.save(dict(state_dict=build_model(cfg).state_dict(), meta=meta), path)
     return str(path)
 
 

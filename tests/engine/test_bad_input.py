@@ -12,7 +12,7 @@ import torch
 from glmix_mm.datasets.demo import DEMO_CLASSES
 from glmix_mm.engine import test as testing
 from glmix_mm.engine import train as training
-from glmix_mm.engine.checkpoints import expected_weights
+from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
 from glmix_mm.models.glnet import ARCHS
@@ -149,7 +149,7 @@ def test_a_checkpoint_of_another_variant(test, last_line, nano_detector, tmp_pat
     larger = {'model.backbone.arch': '4g', 'model.neck.in_channels': list(ARCHS['4g'].channels)}
     cfg = load_config(nano_detector, larger)
     path = tmp_path / 'other.pth'
-    torch.save(dict(state_dict=expected_weights(cfg), meta=dict(cfg=cfg.pretty_text)), path)
+    torch.save(dict(state_dict=build_model(cfg).state_dict(), meta=dict(cfg=cfg.pretty_text)), path)
     line = last_line(test(path))
     assert line.startswith(f'{path} does not fit {nano_detector} (MaskRCNN with GLNet nano): ')
     assert 'unexpected (backbone.stages.0.blocks.1.' in line

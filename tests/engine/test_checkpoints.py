@@ -123,11 +123,11 @@ def test_the_classes_are_compared(trained, error):
 def test_channels_that_do_not_match_the_backbone():
     options = {'model.backbone.arch': 'nano', 'model.backbone.init_cfg': None}
     with pytest.raises(UserError, match=r'model\.neck\.in_channels is \[64, 128, 256, 512\], but'):
-        checkpoints.expected_weights(load_config('maskrcnn_glnet_4g_1x', options))
+        checkpoints.build_model(load_config('maskrcnn_glnet_4g_1x', options))
     with pytest.raises(
         UserError, match=r'model\.decode_head\.in_channels is \[64, 128, 256, 512\]'
     ):
-        checkpoints.expected_weights(load_config('upernet_glnet_4g_160k', options))
+        checkpoints.build_model(load_config('upernet_glnet_4g_160k', options))
 
 
 def test_heads_that_take_some_of_the_outputs():
@@ -136,7 +136,7 @@ def test_heads_that_take_some_of_the_outputs():
         'model.decode_head.in_index': [1, 2, 3],
         'model.decode_head.in_channels': [128, 256, 512],
     }
-    state = checkpoints.expected_weights(load_config('upernet_glnet_4g_160k', options))
+    state = checkpoints.build_model(load_config('upernet_glnet_4g_160k', options)).state_dict()
     assert state['decode_head.lateral_convs.0.conv.weight'].shape[1] == 128
 
 

@@ -15,9 +15,13 @@ from families import (
     twin_of,
 )
 from mmengine.registry import MODELS
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from glmix_mm.errors import UserError
+from glmix_mm.models import NormPool
+
+CLASSIFIER_NORMS = {'glnet': 'batch', 'dilateformer': 'layer', 'fcvit': 'group'}
 
 families = pytest.mark.parametrize(('name', 'kind'), FIRST, ids=lambda value: value)
 every_kind = pytest.mark.parametrize(('name', 'kind'), SMALL, ids=lambda value: value)
@@ -32,10 +36,25 @@ def test_official_numbers(name, variant, dtype, tolerance, tmp_path):
         x = golden.image(*case['input']).to(dtype)
         with torch.no_grad():
             stages, pyramid = model.forward_stages(x), model(x)
+            logits = official_head(name, variant, stages[-1])
         for found, expected in zip(
             [*stages, *pyramid], case['stages'] + case['pyramid'], strict=True
         ):
             golden.assert_close(found, expected, tolerance)
+        golden.assert_close(logits, case['logits'], tolerance)
+
+
+def official_head(name, variant, last):
+    """Return the logits of the official classifier's last layers for the last stage's output."""
+    keys = golden.official_keys(f'{name}_{variant}')
+    state = {
+        key: torch.as_tensor(golden.fill(key, shape)).to(last.dtype)
+        for key, shape in keys.items()
+        if key.startswith(('norm.', 'head.'))
+    }
+    neck = NormPool(last.shape[1], CLASSIFIER_NORMS[name]).to(last.dtype).eval()
+    neck.load_state_dict({key: state[key] for key in state if key.startswith('norm.')})
+    return F.linear(*neck([last]), state['head.weight'], state['head.bias'])
 
 
 @every_variant

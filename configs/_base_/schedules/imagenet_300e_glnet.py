@@ -1,0 +1,16 @@
+# 300 epochs as GLNet's authors set them: 2048 images a batch, 5 epochs of warmup, and an average of
+# the weights (decay 0.9999), batch norms' statistics included, which is what is tested and saved.
+# Their colour jitter of 0.4 is not here: timm leaves it out where there is RandAugment.
+_base_ = './imagenet_300e.py'
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR', eta_min=1e-5, begin=5, by_epoch=True, convert_to_iter_based=True
+    ),
+]
+custom_hooks = [
+    dict(type='EMAHook', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL'),
+]
+auto_scale_lr = dict(base_batch_size=2048)

@@ -1,0 +1,17 @@
+# GLNet-STL on ImageNet-1K at 224 x 224: 300 epochs.
+# The authors' settings; the start of the warmup is this project's choice.
+# Train it: tools/dist_train.sh configs/imagenet/glnet_stl.py 8
+# Score the authors' weights:
+#   tools/test.py configs/imagenet/glnet_stl.py glmix://glnet_stl
+_base_ = [
+    '../_base_/models/image_classifier.py',
+    '../_base_/datasets/imagenet_repeated.py',
+    '../_base_/schedules/imagenet_300e_glnet.py',
+    '../_base_/runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(type='GLNet', arch='stl', drop_path_rate=0.1),
+    neck=dict(in_channels=768, norm='batch'),
+    head=dict(in_channels=768),
+)

@@ -1,0 +1,139 @@
+"""The ImageNet configs: which there are, whose settings, and what their schedules come to."""
+
+import math
+
+import pytest
+from mmcv.transforms import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from shipped_configs import CONFIGS, IMAGENET, TYPES
+
+from glmix_mm.platform.releases import RELEASES
+
+GPUS = 8
+# From the authors' settings; the others are this project's choice.
+DROP_PATH = {'stl': 0.1, 'stl_paramslot': 0.1, '4g': 0.15, '9g': 0.3, '16g': 0.4}
+# Tiny ones with every kind of parameter.
+ARCHS = {
+    'glnet': dict(
+        channels=(32, 32, 64, 64),
+        depths=(1, 1, 2, 1),
+        ffn_ratio=2,
+        mixers=('glmix', 'glmix', 'glmix.mha_nchw', 'mha_nchw'),
+        patch_embed='ovlp',
+        cpe_ks=3,
+        mlp_dw=True,
+        layer_scale=1e-4,
+    ),
+    'fcvit': dict(channels=(16, 32, 64, 64), depths=(1, 1, 1, 1)),
+}
+GLNET = [name for name in IMAGENET if 'glnet' in name]
+OTHERS = [name for name in IMAGENET if name not in GLNET]
+
+
+def split_name(name):
+    family, variant = name.removeprefix('imagenet/').removesuffix('.py').split('_', 1)
+    return family, variant
+
+
+def test_every_released_classifier_has_a_config():
+    released = {name for name in RELEASES if not name.endswith('_tklb')}
+    assert {'_'.join(split_name(name)) for name in IMAGENET} == released
+
+
+@pytest.mark.parametrize('name', IMAGENET)
+def test_header_says_whose_settings_and_how_to_run(name):
+    lines = (CONFIGS / name).read_text().splitlines()
+    assert len(lines) < 25
+    family, variant = split_name(name)
+    assert lines[0].startswith(f'# {TYPES[family]}-')
+    own = 'GLNet' not in lines[0]
+    assert lines[1].startswith("# The recipe is this project's" if own else "# The authors'")
+    assert lines[2] == f'# Train it: tools/dist_train.sh configs/{name} 8'
+    assert lines[4] == f'#   tools/test.py configs/{name} glmix://{family}_{variant}'
+
+
+@pytest.mark.parametrize('name', IMAGENET)
+def test_model(load, name):
+    cfg = load(name)
+    family, variant = split_name(name)
+    model = cfg.model
+    assert cfg.default_scope == 'mmpretrain'
+    assert (model.type, model.backbone.type, model.backbone.arch) == (
+        'ImageClassifier',
+        TYPES[family],
+        variant,
+    )
+    assert 'init_cfg' not in model.backbone, 'trained from scratch'
+    assert model.head.num_classes == cfg.data_preprocessor.num_classes == 1000
+    assert model.head.loss.type == 'LabelSmoothLoss'
+    assert model.head.loss.label_smooth_val == 0.1
+    augments = {entry.type: entry.alpha for entry in model.train_cfg.augments}
+    assert augments == {'Mixup': 0.8, 'CutMix': 1.0}
+
+
+@pytest.mark.parametrize('name', GLNET)
+def test_the_recipe_of_glnets_authors(load, name):
+    cfg = load(name)
+    assert cfg.model.backbone.drop_path_rate == DROP_PATH[split_name(name)[1]]
+    loader = cfg.train_dataloader
+    assert loader.batch_size * GPUS == cfg.auto_scale_lr.base_batch_size == 2048
+    assert (loader.sampler.type, loader.sampler.shuffle) == ('RepeatAugSampler', True)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 2e-3, 0.05)
+    (average,) = cfg.custom_hooks
+    assert (average.type, average.momentum) == ('EMAHook', pytest.approx(1 - 0.9999))
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.type, warmup.end, warmup.by_epoch) == ('LinearLR', 5, True)
+    assert (cosine.type, cosine.begin, cosine.eta_min) == ('CosineAnnealingLR', 5, 1e-5)
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_the_common_recipe(load, name):
+    cfg = load(name)
+    loader = cfg.train_dataloader
+    assert loader.batch_size * GPUS == cfg.auto_scale_lr.base_batch_size == 1024
+    assert (loader.sampler.type, loader.sampler.shuffle) == ('DefaultSampler', True)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+    assert not cfg.get('custom_hooks')
+    assert [entry.begin for entry in cfg.param_scheduler[1:]] == [20]
+
+
+@pytest.mark.parametrize('name', IMAGENET)
+def test_images_and_schedule_of_all(load, name):
+    cfg = load(name)
+    assert (cfg.train_cfg.by_epoch, cfg.train_cfg.max_epochs) == (True, 300)
+    assert cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
+    checkpoint = cfg.default_hooks.checkpoint
+    assert (checkpoint.max_keep_ckpts, checkpoint.save_best) == (3, 'accuracy/top1')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        Compose(cfg.train_dataloader.dataset.pipeline)
+    steps = {entry.type: entry for entry in cfg.train_dataloader.dataset.pipeline}
+    augment, erasing = steps['RandAugment'], steps['RandomErasing']
+    # timm's rand-m9-mstd0.5-inc1
+    assert augment.policies == 'timm_increasing'
+    assert (augment.magnitude_level, augment.magnitude_std) == (9, 0.5)
+    assert (erasing.erase_prob, erasing.mode) == (0.25, 'rand')
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        test = {entry.type: entry for entry in loader.dataset.pipeline}
+        crop, resize = test['CenterCrop'].crop_size, test['ResizeEdge'].scale
+        assert (crop, resize) == (224, 256)
+        assert math.isclose(crop / resize, 0.875)
+
+
+@pytest.mark.parametrize('name', ['imagenet/glnet_16g.py', 'imagenet/fcvit_b12.py'])
+def test_nothing_but_matrices_and_kernels_decays(load, name):
+    cfg = load(name)
+    tiny = dict(type=cfg.model.backbone.type, arch=ARCHS[split_name(name)[0]])
+    backbone = MODELS.build(dict(tiny, out_indices=(3,), output_norms=False))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        wrapper = build_optim_wrapper(backbone, cfg.optim_wrapper)
+    decays = {
+        id(parameter): group['weight_decay']
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+    for key, parameter in backbone.named_parameters():
+        assert decays[id(parameter)] == (0.05 if parameter.dim() > 1 else 0), key
