@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
-from .checkpoints import check_fit, expected_weights, read
+from .checkpoints import build_model, check_fit, read
 from .cli import find_device
 from .config import config_mistakes, load_config
 
@@ -83,7 +83,7 @@ def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseIn
     if scope not in ('mmdet', 'mmseg'):
         raise UserError(f'{cfg.filename} is for {scope}; expected a detector or a segmentor')
     content = read(checkpoint)
-    check_fit(expected_weights(cfg), content, checkpoint, cfg)
+    check_fit(build_model(cfg).state_dict(), content, checkpoint, cfg)
     with config_mistakes(cfg.filename), warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
         if scope == 'mmdet':

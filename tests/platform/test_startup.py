@@ -154,13 +154,13 @@ def test_installing_twice_adds_no_second_hook():
 def test_inferencers_take_names(library, tmp_path):
     import torch
 
-    from glmix_mm.engine.checkpoints import expected_weights
+    from glmix_mm.engine.checkpoints import build_model
     from glmix_mm.engine.config import load_config
 
     name = dict(mmdet='maskrcnn', mmseg='semfpn')[library] + '_glnet_nano'
     cfg = load_config(f'demo/{name}')
     classes = dict(classes=cfg.test_dataloader.dataset.metainfo.classes)
-    state = expected_weights(cfg)
+    state = build_model(cfg).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=classes)), tmp_path / 'w.pth')
     from mmdet.apis import DetInferencer
     from mmseg.apis import MMSegInferencer
