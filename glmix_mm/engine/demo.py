@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from PIL import Image
+from torch import nn
 
 from ..datasets.demo import (
     DEMO_CLASSES,
@@ -29,7 +30,11 @@ from ..datasets.demo import (
 )
 from ..datasets.layout import check_datasets
 from ..errors import UserError
+from ..visualization.images import read_image, save_png
 from ..visualization.predictions import draw_detection, draw_segmentation, save_contact_sheet
+from ..visualization.slot_panel import draw_slots
+from ..visualization.slots import slot_assignments
+from ..visualization.visualize_slots import prepare
 from .config import load_config
 from .launch import build_runner, disk_guard
 from .options import apply_data_root
@@ -37,6 +42,7 @@ from .progress import Progress, ProgressHook, clock
 
 THREADS = 2  # the stated times are for two cores
 PICTURES = 5
+SLOT_BLOCK = 1  # the second stage's: its positions are smaller than objects, its maps not noisy
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,10 @@ def run_demo(
         print(f'Training: {what.title}; log in {out}', flush=True)
         runner, metrics = _train(cfg, what)
         _print_table(what, metrics, len(runner.val_dataloader.dataset))
-        path = _save_pictures(task, runner, out / 'predictions.png')
-    print(f'Pictures: {path}\nTotal time: {clock(time.monotonic() - start)}', flush=True)
+        path, image = _save_pictures(task, runner, out / 'predictions.png')
+        slots = _save_slots(runner.model.backbone, cfg, image, out / 'slots.png')
+    print(f'Pictures: {path}\nSlots of the first: {slots}')
+    print(f'Total time: {clock(time.monotonic() - start)}', flush=True)
     return {metric.name: metrics[metric.key] / metric.unit for metric in what.metrics}
 
 
@@ -187,10 +195,10 @@ def _print_table(task: Task, metrics: Mapping, count: int) -> None:
     print(flush=True)
 
 
-def _save_pictures(task: str, runner: Runner, path: Path) -> Path:
-    """Draw the first few held-out images that have objects."""
+def _save_pictures(task: str, runner: Runner, path: Path) -> tuple[Path, Path]:
+    """Draw the first few held-out images that have objects; return the path and the first image."""
     dataset = runner.val_dataloader.dataset
-    rows = []
+    rows, shown = [], []
     runner.model.eval()
     for index in range(len(dataset)):
         if len(rows) == PICTURES:
@@ -213,6 +221,17 @@ def _save_pictures(task: str, runner: Runner, path: Path) -> Path:
                     ignored=sample.ignored_instances,
                 )
             )
+        if len(rows) > len(shown):
+            shown.append(Path(sample.img_path))
     if task == 'semfpn':
-        return save_contact_sheet(path, rows, DEMO_SEG_CLASSES, DEMO_SEG_PALETTE)
-    return save_contact_sheet(path, rows, DEMO_CLASSES, DEMO_PALETTE)
+        return save_contact_sheet(path, rows, DEMO_SEG_CLASSES, DEMO_SEG_PALETTE), shown[0]
+    return save_contact_sheet(path, rows, DEMO_CLASSES, DEMO_PALETTE), shown[0]
+
+
+def _save_slots(backbone: nn.Module, cfg: Config, image: Path, path: Path) -> Path:
+    """Draw what the slots of one block hold of an image."""
+    picture = read_image(image)
+    images = prepare(picture, cfg).to(next(backbone.parameters()).device)
+    assignment = slot_assignments(backbone, images, [SLOT_BLOCK])[SLOT_BLOCK][0].cpu().numpy()
+    save_png(path, draw_slots(picture, assignment, f'{image.name}, block {SLOT_BLOCK}'))
+    return path

@@ -68,6 +68,10 @@ def test_a_short_demo_trains_tests_and_draws(task, small_set, tmp_path, capsys):
     with Image.open(picture) as sheet:
         assert sheet.width > 3 * 2 * 192
         assert sheet.height > 2 * 2 * 192  # of three images two have objects
+    panel = tmp_path / 'out' / task / 'slots.png'
+    assert f'Slots of the first: {panel}' in lines
+    with Image.open(panel) as picture:
+        assert picture.width > 1000
     logs = list((tmp_path / 'out' / task).glob('*/*.log'))
     assert len(logs) == 1
     assert 'loss' in logs[0].read_text()
