@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
+from ..visualization.predictions import add_legend
 from .checkpoints import build_model, check_fit, read
 from .cli import find_device
 from .config import config_mistakes, load_config
@@ -83,9 +84,9 @@ def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseIn
     if scope not in ('mmdet', 'mmseg'):
         raise UserError(f'{cfg.filename} is for {scope}; expected a detector or a segmentor')
     content = read(checkpoint)
-    check_fit(build_model(cfg).state_dict(), content, checkpoint, cfg)
     with config_mistakes(cfg.filename), warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
+        check_fit(build_model(cfg).state_dict(), content, checkpoint, cfg)
         if scope == 'mmdet':
             from mmdet.apis import DetInferencer
 
@@ -140,12 +141,13 @@ def predict(
         UserError: a result cannot be written; or, once all others are done, images were skipped.
     """
     detector = inferencer.scope == 'mmdet'
-    classes = inferencer.model.dataset_meta['classes']
-    options = dict(pred_score_thr=score_thr) if detector else dict(opacity=0.6)
+    classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
+    # mmseg's names on the picture hide each other and are cut off: a legend stands below instead.
+    drawing = dict(pred_score_thr=score_thr) if detector else dict(opacity=0.6, with_labels=False)
     results = dict(images=[])
     if detector:
-        names = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
-        results.update(categories=names, annotations=[])
+        categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
+        results.update(categories=categories, annotations=[])
     else:
         results.update(classes=classes)
 
@@ -155,7 +157,7 @@ def predict(
             warnings.filterwarnings('ignore', module='mm')
             batch = next(iter(inferencer.preprocess([str(path)])))
             (sample,) = inferencer.forward(batch[1] if detector else batch)  # mmdet's: with paths
-            (picture,) = inferencer.visualize([str(path)], [sample], return_vis=True, **options)
+            (picture,) = inferencer.visualize([str(path)], [sample], return_vis=True, **drawing)
         record = dict(
             id=len(results['images']) + 1, file_name=str(path), height=height, width=width
         )
@@ -168,6 +170,9 @@ def predict(
             record['label_map'] = f'{LABEL_MAPS}/{name}.png'
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
             save_png(out / record['label_map'], labels.astype(np.min_scalar_type(len(classes))))
+            present = np.unique(labels)
+            names, colours = ([values[i] for i in present] for values in (classes, palette))
+            picture = add_legend(picture, names, colours)
         save_png(out / f'{name}.png', picture)
         results['images'].append(record)
         print(out / f'{name}.png', flush=True)

@@ -134,15 +134,49 @@ def save_contact_sheet(
                 draw.text(centre, title, fill='black', font=_font(TITLE_SIZE), anchor='ma')
             sheet.paste(Image.fromarray(picture), (x, y))
             x += picture.shape[1] + MARGIN
-    for (x, y), name, colour in zip(entries, classes, palette, strict=True):
-        box = (x, legend_top + y, x + LEGEND_SIZE, legend_top + y + LEGEND_SIZE)
-        draw.rectangle(box, fill=tuple(colour), outline='black')
-        corner = (box[2] + MARGIN // 2, legend_top + y + LEGEND_SIZE / 2)
-        draw.text(corner, name, fill='black', font=_font(LEGEND_SIZE), anchor='lm')
+    _draw_legend(draw, legend_top, entries, classes, palette)
     buffer = io.BytesIO()
     sheet.save(buffer, 'PNG')
     write_atomically(path, buffer.getvalue())
     return Path(path).absolute()
+
+
+def add_legend(
+    picture: np.ndarray, classes: Sequence[str], palette: Sequence[Colour]
+) -> np.ndarray:
+    """Put a legend of classes under a picture.
+
+    Args:
+        picture: RGB, uint8 (H, W, 3).
+        classes: names, at least one.
+        palette: their RGB colours.
+
+    Returns:
+        RGB, uint8, higher than the picture, and wider where a name needs it.
+    """
+    height, width = picture.shape[:2]
+    longest = max(int(_font(LEGEND_SIZE).getlength(name)) for name in classes)
+    width = max(width, longest + LEGEND_SIZE + 3 * MARGIN)
+    entries = _legend_places(classes, width)
+    size = (width, height + entries[-1][1] + LEGEND_SIZE + 2 * MARGIN)
+    sheet = Image.new('RGB', size, 'white')
+    sheet.paste(Image.fromarray(picture), (0, 0))
+    _draw_legend(ImageDraw.Draw(sheet), height + MARGIN, entries, classes, palette)
+    return np.asarray(sheet)
+
+
+def _draw_legend(
+    draw: ImageDraw.ImageDraw,
+    top: int,
+    entries: Sequence[tuple[int, int]],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+) -> None:
+    for (x, y), name, colour in zip(entries, classes, palette, strict=True):
+        box = (x, top + y, x + LEGEND_SIZE, top + y + LEGEND_SIZE)
+        draw.rectangle(box, fill=tuple(colour), outline='black')
+        corner = (box[2] + MARGIN // 2, top + y + LEGEND_SIZE / 2)
+        draw.text(corner, name, fill='black', font=_font(LEGEND_SIZE), anchor='lm')
 
 
 def _legend_places(classes: Sequence[str], width: int) -> list[tuple[int, int]]:

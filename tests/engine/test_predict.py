@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,12 +94,13 @@ def test_label_maps(call, nano_segmentor, segmentor_weights, photos, tmp_path):
         found = np.asarray(Image.open(out / image['label_map']))
         assert found.dtype == np.uint8
         assert (found == expected).all()
-        picture = Image.open((out / image['label_map']).parents[1] / f'{found_name(image)}.png')
-        assert picture.size == (image['width'], image['height']) == found.shape[::-1]
-
-
-def found_name(image):
-    return image['label_map'].removeprefix('labels/').removesuffix('.png')
+        assert (image['height'], image['width']) == found.shape
+        picture = np.asarray(Image.open(out / Path(image['label_map']).name))
+        names = [results['classes'][label] for label in np.unique(found)]
+        assert picture.shape[0] > found.shape[0] + 18 * len(names)  # a legend of these below
+        below = picture[found.shape[0] :].reshape(-1, 3)
+        _, counts = np.unique(below[below.any(1)], axis=0, return_counts=True)
+        assert (counts > 250).sum() == len(names) + 1  # a square of each, and white
 
 
 def test_images_of_the_same_name(call, nano_segmentor, segmentor_weights, photos, tmp_path):

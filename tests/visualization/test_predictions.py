@@ -8,6 +8,7 @@ from PIL import Image
 
 from glmix_mm.errors import UserError
 from glmix_mm.visualization.predictions import (
+    add_legend,
     draw_detection,
     draw_segmentation,
     save_contact_sheet,
@@ -167,3 +168,15 @@ def test_a_sheet_needs_rows(tmp_path):
     with pytest.raises(UserError, match='there is no image to draw'):
         save_contact_sheet(tmp_path / 'sheet.png', [], CLASSES, PALETTE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('width', [30, 300])
+def test_a_legend_below_a_picture(width):
+    picture = np.full((40, width, 3), 7, np.uint8)
+    names = ['a rather long name of a class', 'b']
+    sheet = add_legend(picture, names, PALETTE)
+    assert (sheet[:40, :width] == 7).all()
+    assert (sheet[:, max(width, 1) :][:40] == 255).all()
+    for colour in PALETTE:
+        assert (sheet[40:] == colour).all(2).sum() > 200
+    assert (sheet[-10:] == 255).all() and (sheet[40:, -8:] == 255).all()
