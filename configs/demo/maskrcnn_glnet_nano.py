@@ -56,3 +56,4 @@ default_hooks = dict(
     ),
 )
 log_processor = dict(by_epoch=False)
+randomness = dict(seed=0)

@@ -43,3 +43,4 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=iterations),
 )
 log_processor = dict(by_epoch=False)
+randomness = dict(seed=0)

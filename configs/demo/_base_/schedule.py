@@ -12,4 +12,3 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=100, end=iterations, by_epoch=False),
 ]
-randomness = dict(seed=0)
