@@ -32,7 +32,7 @@ from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..visualization.images import read_image, save_png
 from ..visualization.predictions import draw_detection, draw_segmentation, save_contact_sheet
-from ..visualization.slot_panel import draw_slots
+from ..visualization.slot_panel import draw_slots, panel_title
 from ..visualization.slots import slot_assignments
 from ..visualization.visualize_slots import prepare
 from .config import load_config
@@ -233,5 +233,5 @@ def _save_slots(backbone: nn.Module, cfg: Config, image: Path, path: Path) -> Pa
     picture = read_image(image)
     images = prepare(picture, cfg).to(next(backbone.parameters()).device)
     assignment = slot_assignments(backbone, images, [SLOT_BLOCK])[SLOT_BLOCK][0].cpu().numpy()
-    save_png(path, draw_slots(picture, assignment, f'{image.name}, block {SLOT_BLOCK}'))
+    save_png(path, draw_slots(picture, assignment, panel_title(image.name, SLOT_BLOCK, assignment)))
     return path

@@ -29,9 +29,8 @@ def k_medoids(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
             [_costs(distances, medoids[:i] + medoids[i + 1 :]) for i in range(count)]
         )
         leaving, coming = np.unravel_index(exchanges.argmin(), exchanges.shape)
-        if exchanges[leaving, coming] >= best - 1e-9 * abs(
-            best
-        ):  # rounding could go round for ever
+        # Without the margin, rounding could make it go round for ever.
+        if exchanges[leaving, coming] >= best - 1e-9 * abs(best):
             break
         best = exchanges[leaving, coming]
         medoids[leaving] = int(coming)

@@ -75,6 +75,12 @@ def draw_slots(image: np.ndarray, assignment: np.ndarray, title: str = '') -> np
     return _compose(tiles, columns, title)
 
 
+def panel_title(name: str, block: int, assignment: np.ndarray) -> str:
+    """Return the title of the panel of an image's name and a block's shares (S, h, w)."""
+    slots, height, width = assignment.shape
+    return f'{name}, block {block}: {slots} slots, {height} x {width} positions'
+
+
 def draw_heat(photo: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Draw a slot's shares (h, w), stretched from their least to their most, over a photo."""
     height, width = photo.shape[:2]

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..models import GLNet
 from ..models.pyramid import MIN_SIZE
 from .images import find_images, for_each, read_image, save_png
-from .slot_panel import draw_slots
+from .slot_panel import draw_slots, panel_title
 from .slots import blocks_of_stages, check_blocks, slot_assignments
 
 SCALE = (1333, 800)  # pixels of the longer and the shorter side, as when detectors are tested
@@ -70,10 +70,9 @@ def main(argv: Sequence[str]) -> None:
         image = read_image(path)
         found = slot_assignments(backbone, prepare(image, config), blocks)
         for block, assignment in found.items():
-            _, slots, height, width = assignment.shape
-            title = f'{path.name}, block {block}: {slots} slots, {height} x {width} positions'
+            shares = assignment[0].numpy()
             target = args.out / f'{name}_block{block}.png'
-            save_png(target, draw_slots(image, assignment[0].numpy(), title))
+            save_png(target, draw_slots(image, shares, panel_title(path.name, block, shares)))
             print(target, flush=True)
 
     for_each(paths, draw)
