@@ -1,6 +1,6 @@
 """1x1 convolutions, as matrix products on a map's tokens, and the GELU before them.
 
-A product is faster than a convolution where weights get gradients, by 10-30 % on the CPU.
+On the CPU a product takes up to a third less than a convolution, forward and backward.
 """
 
 import torch
@@ -51,7 +51,7 @@ def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Returns:
         (..., C'). On the CPU the GELU, strip by strip, is not kept for the backward pass but
-        computed again in it: it is as large as x, and as quickly computed as read from memory.
+        computed again in it: it is as large as x, and a training step is no slower for it.
     """
     if not (torch.is_grad_enabled() and strips_pay(x)):
         return F.linear(F.gelu(x), weight, bias)
