@@ -28,6 +28,7 @@ class BuildWithConfigs(build_py):
             inside = target / 'glmix_mm' / '.mim' / folder
             shutil.rmtree(inside, ignore_errors=True)
             shutil.copytree(ROOT / folder, inside, ignore=ignore)
+        shutil.copyfile(ROOT / 'model-index.yml', target / 'glmix_mm' / '.mim' / 'model-index.yml')
         # See glmix_mm/platform/startup.py for why.
         hook = ROOT / 'glmix_mm' / 'platform' / 'startup.py'
         shutil.copyfile(hook, target / '_glmix_mm_startup.py')
@@ -49,7 +50,11 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['glmix_mm', 'glmix_mm.*']),
     install_requires=requirements('runtime') + requirements('mminstall'),
-    extras_require={'lite': requirements('optional'), 'tests': requirements('tests')},
+    extras_require={
+        'lite': requirements('optional'),
+        'tests': requirements('tests'),
+        'docs': requirements('docs'),
+    },
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )
