@@ -32,7 +32,7 @@ def outside(tmp_path_factory):
     folder = tmp_path_factory.mktemp('outside')
     source = folder / 'source'
     tracked = ('glmix_mm', 'configs', 'tools', 'requirements', 'setup.py', 'pyproject.toml')
-    for name in (*tracked, 'README.md', 'LICENSE', 'MANIFEST.in'):
+    for name in (*tracked, 'README.md', 'LICENSE', 'MANIFEST.in', 'model-index.yml'):
         path = ROOT / name
         copy = shutil.copytree if path.is_dir() else shutil.copyfile
         (source).mkdir(exist_ok=True)
