@@ -5,6 +5,7 @@ of its most likely classes and the classes' numbers: a tensor (2, k, h, w), in t
 """
 
 import os
+from collections.abc import Iterator
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -80,8 +81,7 @@ def check_token_labels(dataset: BaseDataset, place: Place, num_classes: int) -> 
             f'{place.split} data: the token labels in {os.path.abspath(root)} are missing; '
             f'expected {LAYOUT}; {GET}DIR'
         )
-    paths = [image['img_path'] for image in dataset.load_data_list()]
-    names = [token_label_name(os.path.relpath(path, dataset.img_prefix)) for path in paths]
+    names = [token_label_name(image) for image in _images(dataset)]
     require_images(f'{place.split} data', root, names, f'{GET}DIR', 'token labels')
     first = None
     for name in names[:: max(1, len(names) // SAMPLED)]:
@@ -93,3 +93,14 @@ def check_token_labels(dataset: BaseDataset, place: Place, num_classes: int) -> 
                 f'{path}: is of shape {shape}, but {first[0]} of {first[1]}; token labels of a '
                 'data set must have one shape'
             )
+
+
+def _images(dataset: BaseDataset) -> Iterator[str]:
+    """Yield the paths of the data set's images below their folder (its own list takes longer)."""
+    if dataset.ann_file:
+        with open(dataset.ann_file, encoding='utf-8') as file:
+            yield from (line.strip().rsplit(' ', 1)[0] for line in file if line.strip())
+        return
+    for parent, _, names in os.walk(dataset.img_prefix, followlinks=True):
+        folder = os.path.relpath(parent, dataset.img_prefix)
+        yield from (f'{folder}/{name}' for name in names if dataset.is_valid_file(name))
