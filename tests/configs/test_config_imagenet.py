@@ -2,10 +2,20 @@
 
 import pytest
 from mmcv.transforms import Compose
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    HOOKS,
+    MODELS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    DefaultScope,
+)
+from mmpretrain.registry import BATCH_AUGMENTS
 from shipped_configs import CONFIGS, IMAGENET, TYPES
 
+from glmix_mm.engine.amp import AutoAmpOptimWrapper
 from glmix_mm.platform.releases import RELEASES
 
 GPUS = 8
@@ -158,6 +168,28 @@ def test_images_and_schedule_of_all(load, name):
         crop, resize = test['CenterCrop'].crop_size, test['ResizeEdge'].scale
         assert crop == 224
         assert resize == int(224 / (0.96 if token_labels else 0.875))
+
+
+@pytest.mark.parametrize('name', ['imagenet/glnet_4g.py', 'imagenet/fcvit_b12.py'])
+def test_the_recipes_parts_are_the_libraries(load, name):
+    cfg = load(name)
+    parts = [
+        (TRANSFORMS, cfg.train_dataloader.dataset.pipeline),
+        (BATCH_AUGMENTS, cfg.model.train_cfg.augments),
+        (DATA_SAMPLERS, [cfg.train_dataloader.sampler]),
+        (HOOKS, cfg.get('custom_hooks') or []),
+        (PARAM_SCHEDULERS, cfg.param_scheduler),
+        (OPTIMIZERS, [cfg.optim_wrapper.optimizer]),
+        (MODELS, [cfg.model.head, cfg.model.head.loss]),
+    ]
+    origins = {}
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        for root, entries in parts:
+            with root.switch_scope_and_registry(None) as registry:
+                for entry in entries:
+                    origins[entry.type] = registry.get(entry.type).__module__.split('.')[0]
+    assert set(origins.values()) <= {'mmcv', 'mmengine', 'mmpretrain', 'torch'}, origins
+    assert issubclass(AutoAmpOptimWrapper, AmpOptimWrapper)  # clipping, accumulation, autocast
 
 
 @pytest.mark.parametrize('name', ['imagenet/glnet_16g.py', 'imagenet/fcvit_b12.py'])
