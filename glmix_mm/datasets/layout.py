@@ -18,6 +18,7 @@ from .coco import CocoFiles, check_coco
 from .imagefolders import check_image_folders
 from .labelmaps import check_label_maps
 from .paths import Place
+from .tokenlabels import check_token_labels
 
 # RPNs tell object from background, and mmdet's semantic heads count their own classes.
 OTHER_HEADS = ('rpn_head', 'semantic_head')
@@ -38,10 +39,10 @@ class Known(NamedTuple):
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """Check the data sets that a config reads for some splits.
 
-    What is checked: folders, annotation files, images, label maps (values on a sample of them),
-    class names, and the number of classes of the model's heads. COCO's json files, mmseg's folders
-    of label maps and mmpretrain's folders of classes are known; of other data sets only the
-    folders are checked.
+    What is checked: folders, annotation files, images, label maps and token labels (values on a
+    sample of them), class names, and the number of classes of the model's heads. COCO's json
+    files, mmseg's folders of label maps and mmpretrain's folders of classes are known; of other
+    data sets only the folders are checked.
 
     Args:
         cfg: a whole config, after every option was applied.
@@ -87,6 +88,8 @@ def _check(
         check_coco(dataset, place, evaluators, known.coco, with_masks=_loads_masks(settings))
     elif _is_image_folders(dataset):
         classes = check_image_folders(dataset, place, evaluators, known.class_folders)
+        if hasattr(dataset, 'token_label_root'):
+            check_token_labels(dataset, place, len(classes))
     elif _is_label_maps(dataset):
         check_label_maps(dataset, place)
     else:

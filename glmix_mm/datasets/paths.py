@@ -77,14 +77,17 @@ def file_names(folder: str) -> set[str]:
         return set()
 
 
-def require_images(source: str, folder: str, names: Iterable[str], mend: str) -> None:
+def require_images(
+    source: str, folder: str, names: Iterable[str], mend: str, what: str = 'images'
+) -> None:
     """Check that all images of a list are in their folder, by one listing of each folder.
 
     Args:
-        source: the file that lists them, for the message.
+        source: what lists them, for the message.
         folder: where they should be.
         names: their paths below the folder.
         mend: what else could be done than copying them there, for the message.
+        what: what they are, for the message.
 
     Raises:
         UserError: some are not there.
@@ -102,7 +105,7 @@ def require_images(source: str, folder: str, names: Iterable[str], mend: str) ->
     if missing:
         total = sum(map(len, wanted.values()))
         raise UserError(
-            f'{source}: {len(missing)} of its {total} images are not in '
+            f'{source}: {len(missing)} of its {total} {what} are not in '
             f'{os.path.abspath(folder)}, the first is {missing[0]}; copy them there, or {mend}'
         )
 

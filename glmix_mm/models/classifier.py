@@ -14,7 +14,11 @@ from .pretrained import Rename, align, below, find_weights, rename
 
 NORMS = {'batch': BatchNorm2d, 'layer': LayerNorm2d, 'group': GroupNorm1}
 # Keys of the official checkpoints besides the backbone's -> keys of mmpretrain's ImageClassifier.
-RENAMES = (Rename(r'^norm\.', 'neck.norm.'), Rename(r'^head\.', 'head.fc.'))
+RENAMES = (
+    Rename(r'^norm\.', 'neck.norm.'),
+    Rename(r'^head\.', 'head.fc.'),
+    Rename(r'^tklb_aux_head\.', 'head.dense_fc.'),
+)
 OFFICIAL_PARTS = ('norm.', 'head.', 'tklb_aux_head.')
 
 
@@ -25,20 +29,27 @@ class NormPool(nn.Module):
     Args:
         in_channels: channels of the last map.
         norm: 'batch' (GLNet's), 'layer' (DilateFormer's) or 'group', one group (FCViT's).
+        keep_map: whether to give the normalised map as well, which token labeling classifies.
 
     Raises:
         UserError: an unknown norm.
     """
 
-    def __init__(self, in_channels: int, norm: str):
+    def __init__(self, in_channels: int, norm: str, keep_map: bool = False):
         super().__init__()
         if norm not in NORMS:
             raise UserError(f'NormPool: norm={norm!r} is none of {", ".join(NORMS)}')
         self.norm = NORMS[norm](in_channels)
+        self.keep_map = keep_map
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
-        """Map the last of the maps, (N, C, h, w), to a tuple of one vector an image, (N, C)."""
-        return (self.norm(maps[-1]).mean((2, 3)),)
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Map the last of the maps, (N, C, h, w), to a tuple of one vector an image, (N, C).
+
+        With ``keep_map``, the normalised map, (N, C, h, w), stands before the vectors.
+        """
+        normalised = self.norm(maps[-1])
+        mean = normalised.mean((2, 3))
+        return (normalised, mean) if self.keep_map else (mean,)
 
 
 def official_weights(model: nn.Module, content: object, source: str) -> dict[str, Tensor] | None:

@@ -187,6 +187,28 @@ class PyramidBackbone(BaseModule):
             print_log(report, logger='current')
         self._is_init = True
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Return how deep a parameter stands, for learning rates that decay layer by layer.
+
+        As in mmpretrain's Swin: the stem is layer 0, each block a layer of its own, a downsampling
+        goes with the block before it, and the output norms, which pretrained weights lack, with
+        all that follows the backbone.
+
+        Args:
+            param_name: the parameter's name in the whole model.
+            prefix: the backbone's name in the model, with its dot.
+
+        Returns:
+            The parameter's layer, from 0, and the number of layers.
+        """
+        depths = [len(stage.blocks) for stage in self.stages]
+        last = sum(depths) + 1
+        parts = param_name.removeprefix(prefix).split('.')
+        if not param_name.startswith(prefix) or parts[0] != 'stages':
+            return last, last + 1
+        before = sum(depths[: int(parts[1])])
+        return (before + int(parts[3]) + 1 if parts[2] == 'blocks' else before), last + 1
+
     def fuse(self) -> 'PyramidBackbone':
         """Fold, in place, what inference need not compute apart; outputs change by rounding alone.
 

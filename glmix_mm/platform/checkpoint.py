@@ -69,27 +69,28 @@ def admitted() -> list:
     return types
 
 
-def read_checkpoint(path: str | Path, map_location='cpu'):
-    """Read a checkpoint file.
+def read_checkpoint(path: str | Path, map_location='cpu', kind: str = 'checkpoint'):
+    """Read a checkpoint file, or another that torch saved.
 
     Args:
         path: a local file.
         map_location: as in ``torch.load``.
+        kind: what the file should be, for messages.
 
     Returns:
         What the file holds.
 
     Raises:
-        UserError: there is no such file, it is truncated or no checkpoint, or it holds something
+        UserError: there is no such file, it is truncated or no such thing, or it holds something
             that a checkpoint doesn't need. Nothing in it is run in any case.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f'{path.absolute()}: no such checkpoint file')
+        raise UserError(f'{path.absolute()}: no such {kind} file')
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        raise UserError(_explain(path, error)) from error
+        raise UserError(_explain(path, error, kind)) from error
 
 
 def load_from_local(filename: str, map_location=None):
@@ -113,19 +114,19 @@ def install() -> None:
         mmengine_checkpoint.load_url = functools.partial(load_url, weights_only=True)
 
 
-def _explain(path: Path, error: Exception) -> str:
+def _explain(path: Path, error: Exception, kind: str) -> str:
     text = str(error)
     refused = re.search(r'GLOBAL ([\w.]+)', text)
     if isinstance(error, pickle.UnpicklingError) and refused:
         return (
             f'{path}: refused, for it holds {refused[1]}, which can run code or is not needed in a '
-            f'checkpoint; nothing of it was run. If you trust its source, load it there with '
+            f'{kind}; nothing of it was run. If you trust its source, load it there with '
             f'torch.load(..., weights_only=False) and save its state dict alone'
         )
     detail = re.search(r'WeightsUnpickler error: (.+)', text) or re.match(
         r'(.*?)(?:\. |\n|$)', text
     )
     return (
-        f'{path}: not a readable checkpoint ({path.stat().st_size:,} bytes; '
+        f'{path}: not a readable {kind} ({path.stat().st_size:,} bytes; '
         f'{type(error).__name__}: {detail[1]}); it may be truncated: copy or download it again'
     )

@@ -6,15 +6,9 @@ import mmengine.config.utils
 import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from shipped_configs import CONFIGS, parts
+from shipped_configs import CONFIGS, TINY_ARCHS, parts
 
 import glmix_mm  # noqa: F401  (mmdet and mmseg need the platform it readies)
-
-TINY_ARCHS = {
-    'glnet': 'nano',
-    'dilateformer': dict(channels=(24, 48, 96, 192), depths=(1, 1, 1, 1)),
-    'fcvit': dict(channels=(16, 32, 64, 64), depths=(1, 1, 1, 1)),
-}
 
 
 @pytest.fixture(scope='session')

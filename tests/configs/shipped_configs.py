@@ -26,6 +26,12 @@ CHANNELS = {
     ('fcvit', 'b24'): [64, 128, 320, 512],
     ('fcvit', 'b48'): [64, 128, 320, 512],
 }
+# Small ones of each family.
+TINY_ARCHS = {
+    'glnet': 'nano',
+    'dilateformer': dict(channels=(24, 48, 96, 192), depths=(1, 1, 1, 1)),
+    'fcvit': dict(channels=(16, 32, 64, 64), depths=(1, 1, 1, 1)),
+}
 
 
 class Parts(NamedTuple):

@@ -1,13 +1,21 @@
 """The ImageNet configs: which there are, whose settings, and what their schedules come to."""
 
-import math
-
 import pytest
 from mmcv.transforms import Compose
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    HOOKS,
+    MODELS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    DefaultScope,
+)
+from mmpretrain.registry import BATCH_AUGMENTS
 from shipped_configs import CONFIGS, IMAGENET, TYPES
 
+from glmix_mm.engine.amp import AutoAmpOptimWrapper
 from glmix_mm.platform.releases import RELEASES
 
 GPUS = 8
@@ -27,8 +35,10 @@ ARCHS = {
     ),
     'fcvit': dict(channels=(16, 32, 64, 64), depths=(1, 1, 1, 1)),
 }
-GLNET = [name for name in IMAGENET if 'glnet' in name]
-OTHERS = [name for name in IMAGENET if name not in GLNET]
+TOKEN_LABELS = [name for name in IMAGENET if name.endswith('_tklb.py')]
+PLAIN = [name for name in IMAGENET if name not in TOKEN_LABELS]
+GLNET = [name for name in PLAIN if 'glnet' in name]
+OTHERS = [name for name in PLAIN if name not in GLNET]
 
 
 def split_name(name):
@@ -37,8 +47,7 @@ def split_name(name):
 
 
 def test_every_released_classifier_has_a_config():
-    released = {name for name in RELEASES if not name.endswith('_tklb')}
-    assert {'_'.join(split_name(name)) for name in IMAGENET} == released
+    assert {'_'.join(split_name(name)) for name in IMAGENET} == set(RELEASES)
 
 
 @pytest.mark.parametrize('name', IMAGENET)
@@ -53,7 +62,7 @@ def test_header_says_whose_settings_and_how_to_run(name):
     assert lines[4] == f'#   tools/test.py configs/{name} glmix://{family}_{variant}'
 
 
-@pytest.mark.parametrize('name', IMAGENET)
+@pytest.mark.parametrize('name', PLAIN)
 def test_model(load, name):
     cfg = load(name)
     family, variant = split_name(name)
@@ -100,10 +109,47 @@ def test_the_common_recipe(load, name):
     assert [entry.begin for entry in cfg.param_scheduler[1:]] == [20]
 
 
+@pytest.mark.parametrize('name', TOKEN_LABELS)
+def test_the_recipe_of_token_labeling(load, name):
+    cfg = load(name)
+    variant = split_name(name)[1].removesuffix('_tklb')
+    model = cfg.model
+    assert (model.type, model.backbone.type, model.backbone.arch) == (
+        'TokenLabelClassifier',
+        'GLNet',
+        variant,
+    )
+    assert 'init_cfg' not in model.backbone, 'trained from scratch'
+    assert model.backbone.drop_path_rate == 0.1
+    assert (model.head.dense_weight, model.head.smoothing) == (0.5, 0.1)
+    assert not model.train_cfg and not cfg.get('custom_hooks'), 'no mixup, no cutmix, no average'
+    assert model.head.num_classes == cfg.data_preprocessor.num_classes == 1000
+    loader = cfg.train_dataloader
+    assert loader.batch_size * GPUS == cfg.auto_scale_lr.base_batch_size == 2048
+    assert loader.sampler.type == 'DefaultSampler', 'no repeated augmentation'
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.weight_decay) == ('AdamW', 0.05)
+    assert optimizer.lr == pytest.approx(5e-4 * 2048 / 512)
+    warmup, cosine = cfg.param_scheduler
+    assert optimizer.lr * warmup.start_factor == pytest.approx(1e-6)
+    assert (warmup.end, cosine.begin, cosine.end, cosine.eta_min) == (5, 5, 300, 1e-5)
+    assert [step.type for step in loader.dataset.pipeline] == [
+        'LoadImageFromFile',
+        'LoadTokenLabels',
+        'FlipWithTokenLabels',
+        'RandAugmentWithTokenLabels',
+        'RandomChoice',
+        'RandomErasing',
+        'PackInputs',
+    ]
+
+
 @pytest.mark.parametrize('name', IMAGENET)
 def test_images_and_schedule_of_all(load, name):
     cfg = load(name)
-    assert (cfg.train_cfg.by_epoch, cfg.train_cfg.max_epochs) == (True, 300)
+    token_labels = name in TOKEN_LABELS
+    epochs = 310 if token_labels else 300
+    assert (cfg.train_cfg.by_epoch, cfg.train_cfg.max_epochs) == (True, epochs)
     assert cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
     checkpoint = cfg.default_hooks.checkpoint
@@ -111,7 +157,8 @@ def test_images_and_schedule_of_all(load, name):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         Compose(cfg.train_dataloader.dataset.pipeline)
     steps = {entry.type: entry for entry in cfg.train_dataloader.dataset.pipeline}
-    augment, erasing = steps['RandAugment'], steps['RandomErasing']
+    augment = steps['RandAugmentWithTokenLabels' if token_labels else 'RandAugment']
+    erasing = steps['RandomErasing']
     # timm's rand-m9-mstd0.5-inc1
     assert augment.policies == 'timm_increasing'
     assert (augment.magnitude_level, augment.magnitude_std) == (9, 0.5)
@@ -119,8 +166,30 @@ def test_images_and_schedule_of_all(load, name):
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         test = {entry.type: entry for entry in loader.dataset.pipeline}
         crop, resize = test['CenterCrop'].crop_size, test['ResizeEdge'].scale
-        assert (crop, resize) == (224, 256)
-        assert math.isclose(crop / resize, 0.875)
+        assert crop == 224
+        assert resize == int(224 / (0.96 if token_labels else 0.875))
+
+
+@pytest.mark.parametrize('name', ['imagenet/glnet_4g.py', 'imagenet/fcvit_b12.py'])
+def test_the_recipes_parts_are_the_libraries(load, name):
+    cfg = load(name)
+    parts = [
+        (TRANSFORMS, cfg.train_dataloader.dataset.pipeline),
+        (BATCH_AUGMENTS, cfg.model.train_cfg.augments),
+        (DATA_SAMPLERS, [cfg.train_dataloader.sampler]),
+        (HOOKS, cfg.get('custom_hooks') or []),
+        (PARAM_SCHEDULERS, cfg.param_scheduler),
+        (OPTIMIZERS, [cfg.optim_wrapper.optimizer]),
+        (MODELS, [cfg.model.head, cfg.model.head.loss]),
+    ]
+    origins = {}
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        for root, entries in parts:
+            with root.switch_scope_and_registry(None) as registry:
+                for entry in entries:
+                    origins[entry.type] = registry.get(entry.type).__module__.split('.')[0]
+    assert set(origins.values()) <= {'mmcv', 'mmengine', 'mmpretrain', 'torch'}, origins
+    assert issubclass(AutoAmpOptimWrapper, AmpOptimWrapper)  # clipping, accumulation, autocast
 
 
 @pytest.mark.parametrize('name', ['imagenet/glnet_16g.py', 'imagenet/fcvit_b12.py'])

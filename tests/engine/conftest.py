@@ -193,6 +193,40 @@ def nano_classifier(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def token_label_classifier(tmp_path_factory):
+    """Return the path of the token-labeling recipe for GLNet-nano and two classes."""
+    crop, transforms = 'train_dataloader.dataset.pipeline.1.scale', 'pipeline.4.transforms'
+    options = {key: value for key, value in CLASSIFIER.items() if key != crop}
+    nano = {
+        'model.backbone.arch': 'nano',
+        'model.neck.in_channels': 192,
+        'model.head.in_channels': 192,
+        'param_scheduler.1.end': 2,
+        **{f'train_dataloader.dataset.{transforms}.{i}.0.scale': 2 * IMAGE_SIZE for i in (0, 1)},
+    }
+    path = tmp_path_factory.mktemp('cls') / 'token_label_classifier.py'
+    return _dump(load_config('imagenet/glnet_4g_tklb', options | nano), path)
+
+
+@pytest.fixture(scope='session')
+def token_label_root(image_root, tmp_path_factory):
+    """Return a folder that holds the same images as imagenet/ and token labels of all of train."""
+    root = tmp_path_factory.mktemp('labelled') / 'imagenet'
+    root.mkdir()
+    for split in ('train', 'val'):
+        (root / split).symlink_to(image_root / 'imagenet' / split)
+    for path in (root / 'train').glob('*/*.png'):
+        labels = torch.zeros(2, 2, 6, 6)
+        labels[0, 0] = 8
+        labels[1, 0] = IMAGE_CLASSES.index(path.parent.name)
+        labels[1, 1] = 1 - labels[1, 0]
+        target = root / 'label_top5_train_nfnet' / path.parent.name / f'{path.stem}.pt'
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(labels.half(), target)
+    return root
+
+
+@pytest.fixture(scope='session')
 def fcvit_classifier(tmp_path_factory):
     """Return the path of FCViT-tiny's config for two classes."""
     path = tmp_path_factory.mktemp('cls') / 'fcvit_classifier.py'

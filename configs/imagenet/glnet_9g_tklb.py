@@ -1,0 +1,17 @@
+# GLNet-9G with token labeling on ImageNet-1K at 224 x 224: 310 epochs.
+# The authors' settings, but for their crop of the labels (glmix_mm/models/token_labeling.py).
+# Train it: tools/dist_train.sh configs/imagenet/glnet_9g_tklb.py 8
+# Score the authors' weights:
+#   tools/test.py configs/imagenet/glnet_9g_tklb.py glmix://glnet_9g_tklb
+_base_ = [
+    '../_base_/models/token_label_classifier.py',
+    '../_base_/datasets/imagenet_token_labels.py',
+    '../_base_/schedules/imagenet_310e_token_labels.py',
+    '../_base_/runtime_token_labels.py',
+]
+
+model = dict(
+    backbone=dict(type='GLNet', arch='9g', drop_path_rate=0.1),
+    neck=dict(in_channels=768, norm='batch'),
+    head=dict(in_channels=768),
+)

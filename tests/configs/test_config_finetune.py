@@ -1,0 +1,219 @@
+"""The snippets for fine-tuning in configs of one's own: what they come to, by parameter."""
+
+import re
+
+import pytest
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from shipped_configs import CONFIGS, TINY_ARCHS
+from torch import nn
+
+from glmix_mm.errors import UserError
+from glmix_mm.models import GLNet
+
+BASES = {
+    'glnet': ('maskrcnn_glnet_4g_1x', 'upernet_glnet_4g_160k', 'glnet_4g'),
+    'dilateformer': (
+        'maskrcnn_dilateformer_tiny_1x',
+        'upernet_dilateformer_tiny_160k',
+        'dilateformer_tiny',
+    ),
+    'fcvit': ('maskrcnn_fcvit_b12_1x', 'upernet_fcvit_b24_160k', 'fcvit_b12'),
+}
+CASES = [(family, name) for family, names in BASES.items() for name in names]
+# How many times the rate stands in a parameter's learning rate, in the tiny backbones. GLNet's has
+# 1, 1, 2 and 1 blocks: the stem is layer 0, the blocks 1 to 5, what follows is 6.
+EXPONENTS = {
+    'glnet': {
+        'stages.0.embed.0.weight': 6,
+        'stages.0.embed.4.bias': 6,
+        'stages.0.blocks.0.mixer.slot_scale': 5,
+        'stages.1.embed.0.weight': 5,  # with the block before it
+        'stages.1.blocks.0.mixer.local.1.weight': 4,
+        'stages.2.embed.1.bias': 4,
+        'stages.2.blocks.0.mixer.slot_attention.qkv.weight': 3,
+        'stages.2.blocks.1.mixer.qkv.weight': 2,
+        'stages.3.embed.0.weight': 2,
+        'stages.3.blocks.0.ffn.reduce.bias': 1,
+    },
+    # One block a stage: the stem is layer 0, the blocks 1 to 4, what follows is 5.
+    'dilateformer': {
+        'stages.0.embed.0.weight': 5,
+        'stages.0.embed.9.weight': 5,
+        'stages.0.blocks.0.cpe.weight': 4,
+        'stages.1.embed.0.weight': 4,
+        'stages.1.blocks.0.mixer.qkv.weight': 3,
+        'stages.2.blocks.0.norm1.weight': 2,
+        'stages.3.embed.1.weight': 2,
+        'stages.3.blocks.0.ffn.expand.weight': 1,
+    },
+    'fcvit': {
+        'stages.0.embed.0.weight': 5,
+        'stages.0.blocks.0.mixer.0.context.rescale_weight': 4,
+        'stages.1.embed.1.weight': 4,
+        'stages.1.blocks.0.ls1.gamma': 3,
+        'stages.2.blocks.0.mixer.1.depthwise.weight': 2,
+        'stages.3.embed.0.bias': 2,
+        'stages.3.blocks.0.ffn.reduce.weight': 1,
+    },
+}
+AFTER = {
+    'maskrcnn': [
+        'backbone.norm0.weight',
+        'backbone.norm3.bias',
+        'neck.lateral_convs.0.conv.weight',
+        'rpn_head.rpn_cls.bias',
+        'roi_head.bbox_head.fc_cls.weight',
+        'roi_head.mask_head.conv_logits.weight',
+    ],
+    'upernet': [
+        'backbone.norm0.weight',
+        'decode_head.conv_seg.weight',
+        'decode_head.psp_modules.0.1.conv.weight',
+        'auxiliary_head.conv_seg.bias',
+    ],
+    'imagenet': ['neck.norm.weight', 'head.fc.weight', 'head.fc.bias'],
+}
+
+
+@pytest.fixture
+def own(load, tmp_path):
+    """Resolve a config of one's own: a shipped one, a snippet and a line; tiny, untrained."""
+
+    def write(family, name, snippet, line):
+        path = tmp_path / 'own.py'
+        bases = [f'glmix_mm::{name}', f'glmix_mm::_base_/finetune/{snippet}.py']
+        path.write_text(f'_base_ = {bases}\n{line}\n')
+        cfg = Config.fromfile(path)
+        cfg.model.backbone.update(arch=TINY_ARCHS[family], init_cfg=None)
+        channels = list(MODELS.build(cfg.model.backbone).out_channels)
+        if cfg.default_scope == 'mmpretrain':
+            cfg.model.neck.in_channels = cfg.model.head.in_channels = channels[-1]
+        elif 'neck' in cfg.model:
+            cfg.model.neck.in_channels = channels
+        else:
+            cfg.model.decode_head.in_channels = channels
+            cfg.model.auxiliary_head.in_channels = channels[2]
+        return cfg
+
+    return write
+
+
+def build(cfg):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        return model, build_optim_wrapper(model, cfg.optim_wrapper)
+
+
+def groups_of(model, wrapper):
+    """Return the optimizer's settings of each parameter, by its name."""
+    groups = {
+        id(parameter): group
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+    return {key: groups[id(p)] for key, p in model.named_parameters() if id(p) in groups}
+
+
+@pytest.mark.parametrize(('family', 'name'), CASES)
+def test_learning_rates_decay_layer_by_layer(family, name, own):
+    cfg = own(family, name, 'layer_decay', 'optim_wrapper = _base_.layer_decay')
+    base, rate = cfg.optim_wrapper.optimizer.lr, cfg.layer_decay.paramwise_cfg.layer_decay_rate
+    model, wrapper = build(cfg)
+    assert type(wrapper).__name__ == cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
+    groups = groups_of(model, wrapper)
+    assert set(groups) == set(dict(model.named_parameters())), 'every parameter is trained'
+    for key, exponent in EXPONENTS[family].items():
+        assert groups[f'backbone.{key}']['lr'] == pytest.approx(base * rate**exponent), key
+    method = name.split('_')[0]
+    for key in AFTER[method if method in AFTER else 'imagenet']:
+        assert groups[key]['lr'] == base, key
+    outside = {group['lr'] for key, group in groups.items() if not key.startswith('backbone.')}
+    assert outside == {base}
+
+
+def test_the_recipes_weight_decay_stays(own):
+    line = 'optim_wrapper = _base_.layer_decay'
+    cfg = own('glnet', 'glnet_4g', 'layer_decay', line)
+    model, wrapper = build(cfg)
+    for key, group in groups_of(model, wrapper).items():
+        flat = dict(model.named_parameters())[key].dim() <= 1
+        assert group['weight_decay'] == (0 if flat else 0.05), key
+    model, wrapper = build(own('glnet', 'maskrcnn_glnet_4g_1x', 'layer_decay', line))
+    groups = groups_of(model, wrapper)
+    assert groups['backbone.stages.0.blocks.0.norm1.weight']['weight_decay'] == 0
+    assert groups['backbone.stages.0.blocks.0.ffn.reduce.bias']['weight_decay'] == 0.05
+
+
+def test_the_example_in_the_readme(load, tmp_path):
+    text = (CONFIGS.parent / 'README.md').read_text()
+    (example,) = re.findall(r'```python\n(_base_ = \[\n.*?)```', text, re.DOTALL)
+    (tmp_path / 'own.py').write_text(example)
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.optim_wrapper.constructor == 'LayerDecayConstructor'
+    assert cfg.optim_wrapper.optimizer == load('maskrcnn_glnet_4g_1x.py').optim_wrapper.optimizer
+    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
+    backbone = cfg.model.backbone
+    assert (backbone.type, backbone.arch, backbone.frozen_stages) == ('GLNet', '4g', 2)
+
+
+def test_layers_of_the_variants_and_of_fewer_outputs():
+    backbone = GLNet('4g')  # 4 + 4 + 18 + 4 blocks
+    assert backbone.get_layer_depth('stages.0.embed.0.weight') == (0, 32)
+    assert backbone.get_layer_depth('backbone.stages.3.blocks.3.norm2.bias', 'backbone.') == (
+        30,
+        32,
+    )
+    assert backbone.get_layer_depth('backbone.stages.0.embed.0.weight') == (31, 32)
+    assert backbone.get_layer_depth('norm1.weight') == (31, 32)
+    fewer = GLNet('nano', out_indices=(0, 1))
+    assert fewer.get_layer_depth('stages.1.blocks.0.norm1.weight') == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ('paramwise', 'expected'),
+    [
+        (None, r'layer_decay_rate=None of LayerDecayConstructor must be a number'),
+        (dict(layer_decay_rate=1.5), r'layer_decay_rate=1\.5 .* at most 1'),
+        (dict(layer_decay_rate=0.9, bias_lr_mult=2.0), 'learning rates by bias_lr_mult besides'),
+        (
+            dict(layer_decay_rate=0.9, custom_keys=dict(neck=dict(lr_mult=0.1))),
+            r'learning rates by custom_keys\.neck besides layer_decay_rate',
+        ),
+    ],
+)
+def test_settings_that_do_not_go_with_it(paramwise, expected):
+    settings = dict(
+        constructor='LayerDecayConstructor',
+        optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+        paramwise_cfg=paramwise,
+    )
+    with pytest.raises(UserError, match=expected):
+        build_optim_wrapper(GLNet('nano'), settings)
+
+
+def test_a_backbone_that_does_not_know_its_layers():
+    model = nn.Module()
+    model.backbone = nn.Conv2d(3, 3, 1)
+    settings = dict(
+        constructor='LayerDecayConstructor',
+        optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+        paramwise_cfg=dict(layer_decay_rate=0.9),
+    )
+    with pytest.raises(UserError, match="needs a backbone with get_layer_depth, and Module's is "):
+        build_optim_wrapper(model, settings)
+
+
+@pytest.mark.parametrize(('family', 'name'), CASES[::4])
+def test_frozen_stages(family, name, own):
+    cfg = own(family, name, 'frozen', 'model = _base_.frozen')
+    model, _ = build(cfg)
+    frozen = {key for key, p in model.named_parameters() if not p.requires_grad}
+    outputs = ('norm0.', 'norm1.') if cfg.default_scope != 'mmpretrain' else ()
+    expected = {
+        f'backbone.{key}'
+        for key, _ in model.backbone.named_parameters()
+        if key.startswith(('stages.0.', 'stages.1.', *outputs))
+    }
+    assert frozen == expected and expected
