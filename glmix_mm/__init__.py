@@ -10,5 +10,6 @@ platform.ready()
 
 from . import models  # noqa: E402, F401  (after the platform is ready)
 from .engine import amp, layer_decay  # noqa: E402, F401
+from .visualization import hook  # noqa: E402, F401
 
 __version__ = '0.1.0'

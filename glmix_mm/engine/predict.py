@@ -1,4 +1,4 @@
-"""Predicts with a detector or a segmentor on images of one's own: what tools/predict.py calls.
+"""Predicts with a detector or a segmentor on one's own images and videos, for tools/predict.py.
 
 From Python, mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` do the same; they are what
 runs here.
@@ -16,7 +16,6 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, DefaultScope
-from mmengine.structures import BaseDataElement
 
 from ..datasets.layout import unwrap
 from ..errors import UserError
@@ -24,9 +23,12 @@ from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
 from ..visualization.predictions import add_legend
+from ..visualization.videos import is_video
 from .checkpoints import build_model, check_fit, read
 from .cli import find_device
 from .config import config_mistakes, load_config
+from .infer import detections, infer, label_map
+from .predict_video import predict_video
 
 RESULTS = 'predictions.json'
 LABEL_MAPS = 'labels'  # folder
@@ -46,7 +48,9 @@ def main(argv: Sequence[str]) -> None:
         'config', help='a config file, or the name of one that comes with this package'
     )
     parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, or a folder of images')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='an image, a folder of images, or a video'
+    )
     parser.add_argument(
         '--out', type=Path, default='predictions', help='folder for the results (predictions)'
     )
@@ -127,13 +131,15 @@ def predict(
 ) -> None:
     """Predict on images; save a picture of each, and one json file for all.
 
+    Videos are predicted on by :func:`~glmix_mm.engine.predict_video.predict_video`.
+
     Of a detector, the json is in COCO's layout of annotations, with scores, and masks as run
     lengths; a category's number is its class's place, from 1. Of a segmentor, it names the classes
     and each image's label map, a PNG whose values are the classes' places, from 0.
 
     Args:
         inferencer: as :func:`make_inferencer` returns it.
-        paths: of the images.
+        paths: of the images and videos.
         out: folder.
         score_thr: least score of a detection.
 
@@ -142,8 +148,6 @@ def predict(
     """
     detector = inferencer.scope == 'mmdet'
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
-    # mmseg's names on the picture hide each other and are cut off: a legend stands below instead.
-    drawing = dict(pred_score_thr=score_thr) if detector else dict(opacity=0.6, with_labels=False)
     results = dict(images=[])
     if detector:
         categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
@@ -152,23 +156,21 @@ def predict(
         results.update(classes=classes)
 
     def work(path: Path, name: str) -> None:
+        if is_video(path):
+            predict_video(inferencer, path, out, name, score_thr)
+            return
         height, width = read_image(path).shape[:2]  # raises where the inferencers would stop
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', module='mm')
-            batch = next(iter(inferencer.preprocess([str(path)])))
-            (sample,) = inferencer.forward(batch[1] if detector else batch)  # mmdet's: with paths
-            (picture,) = inferencer.visualize([str(path)], [sample], return_vis=True, **drawing)
+        sample, picture = infer(inferencer, str(path), score_thr)
         record = dict(
             id=len(results['images']) + 1, file_name=str(path), height=height, width=width
         )
         if detector:
-            found = _detections(sample, score_thr)
-            for annotation in found:
+            for annotation in detections(sample, score_thr):
                 number = len(results['annotations']) + 1
                 results['annotations'].append(dict(id=number, image_id=record['id'], **annotation))
         else:
             record['label_map'] = f'{LABEL_MAPS}/{name}.png'
-            labels = sample.pred_sem_seg.data[0].cpu().numpy()
+            labels = label_map(sample)
             save_png(out / record['label_map'], labels.astype(np.min_scalar_type(len(classes))))
             present = np.unique(labels)
             names, colours = ([values[i] for i in present] for values in (classes, palette))
@@ -183,27 +185,3 @@ def predict(
         if results['images']:
             write_atomically(out / RESULTS, json.dumps(results).encode())
             print(out / RESULTS, flush=True)
-
-
-def _detections(sample: BaseDataElement, score_thr: float) -> list[dict]:
-    """Return an image's detections as COCO has them: x, y, width and height in pixels."""
-    from mmdet.structures.mask import encode_mask_results
-
-    found = sample.pred_instances.cpu()
-    found = found[found.scores >= score_thr]
-    masks = encode_mask_results(found.masks.numpy()) if 'masks' in found else None
-    detections = []
-    for place, (x1, y1, x2, y2) in enumerate(found.bboxes.tolist()):
-        detection = dict(
-            category_id=int(found.labels[place]) + 1,
-            score=float(found.scores[place]),
-            bbox=[x1, y1, x2 - x1, y2 - y1],
-            area=(x2 - x1) * (y2 - y1),
-            iscrowd=0,
-        )
-        if masks:
-            counts = masks[place]['counts'].decode()
-            detection['segmentation'] = dict(masks[place], counts=counts)
-            detection['area'] = int(found.masks[place].sum())
-        detections.append(detection)
-    return detections

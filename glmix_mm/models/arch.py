@@ -1,7 +1,7 @@
 """Variants of a family: looking one up by name, or checking one that a user states as a dict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import TypeVar
 
 from ..errors import UserError
@@ -17,7 +17,8 @@ def resolve_arch(
 
     Args:
         family: the family's name, for error messages.
-        arch: a name, or a dict of the attributes of the family's dataclass.
+        arch: a name, or a dict of the attributes of the family's dataclass; with ``base``, a name,
+            it needs those attributes alone that differ from that variant's.
         variants: the family's variants by name.
         per_stage: the attributes that have one entry for each stage.
 
@@ -33,14 +34,19 @@ def resolve_arch(
         )
     example = next(iter(variants.values()))
     kind = type(example)
+    own = dict(arch)
+    base = own.pop('base', None)
+    if base is not None and base not in variants:
+        raise UserError(f'{family}: base={base!r} of arch is none of {", ".join(variants)}')
     known = {field.name for field in fields(kind)}
-    required = {field.name for field in fields(kind) if field.default is MISSING}
-    if set(arch) - known or required - set(arch):
+    required = set() if base else {f.name for f in fields(kind) if f.default is MISSING}
+    if set(own) - known or required - set(own):
+        needs = f'needs {sorted(required)}' if required else f'with base={base!r} needs nothing'
         raise UserError(
-            f'{family}: arch as a dict needs {sorted(required)} and may have '
-            f'{sorted(known - required)}; found {sorted(arch)}'
+            f'{family}: arch as a dict {needs} and may have {sorted(known - required)}; '
+            f'found {sorted(own)}'
         )
-    settings = kind(**arch)
+    settings = replace(variants[base], **own) if base else kind(**own)
     for name in per_stage:
         _check_stages(family, name, getattr(settings, name), type(getattr(example, name)[0]))
     return settings

@@ -5,6 +5,8 @@ attention among the slots (6), dispatch (7) and the local branch (8); the residu
 them (2, 3, 9, 10) is :class:`glmix_mm.models.layers.Block`.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +16,7 @@ from .depthwise import DepthwiseConv2d
 from .layers import SelfAttention, to_map, to_tokens
 from .pointwise import Pointwise
 from .precision import at_least_float32, no_autocast
+from .slot_grid import SlotGrid, checked_grid, grid_of
 
 BRANCHES = ('both', 'local', 'global')
 CLUSTERINGS = ('soft', 'kmeans', 'static')
@@ -28,7 +31,8 @@ class GLMix(nn.Module):
     Args:
         dim: channels C.
         head_dim: channels of a head of the slot attention.
-        slot_grid: rows and columns of the initial slots; their product is the number of slots S.
+        slot_grid: rows and columns of the initial slots, whose product is the number of slots S; or
+            what they follow from the map's size, see :func:`glmix_mm.models.slot_grid.grid_of`.
         slot_init: initial slots: 'ada_avgpool' pools them from the block's input, 'param' learns
             them.
         branches: 'both', or 'local' or 'global' alone (ablation).
@@ -46,7 +50,7 @@ class GLMix(nn.Module):
         self,
         dim: int,
         head_dim: int = 32,
-        slot_grid: tuple[int, int] = (8, 8),
+        slot_grid: SlotGrid = (8, 8),
         slot_init: str = 'ada_avgpool',
         branches: str = 'both',
         clustering: str = 'soft',
@@ -61,7 +65,8 @@ class GLMix(nn.Module):
             raise UserError(
                 "GLMix: clustering='static' has no pooled slots to use: set slot_init='param'"
             )
-        self.slot_grid = tuple(slot_grid)
+        _check_kernel(local_kernel_size)
+        self.slot_grid = checked_grid(slot_grid, fixed=slot_init == 'param')
         self.clustering = clustering
         self.local = self.slots = self.slot_scale = self.init_slots = None
         if branches != 'global':
@@ -76,7 +81,7 @@ class GLMix(nn.Module):
         if clustering != 'kmeans':
             self.slot_scale = nn.Parameter(torch.tensor(dim**-0.5))
         if slot_init == 'param':
-            self.init_slots = nn.Parameter(torch.empty(1, slot_grid[0] * slot_grid[1], dim))
+            self.init_slots = nn.Parameter(torch.empty(1, math.prod(self.slot_grid), dim))
             nn.init.normal_(self.init_slots, std=0.02)
         self.slot_attention = SelfAttention(dim, head_dim) if slot_attention else nn.Identity()
 
@@ -116,7 +121,23 @@ class GLMix(nn.Module):
         """Return the slots before clustering, (N, S, C), row-major over the slot grid (1)."""
         if self.init_slots is not None:
             return self.init_slots.expand(len(block_input), -1, -1)
-        return to_tokens(F.adaptive_avg_pool2d(block_input, self.slot_grid))
+        grid = grid_of(self.slot_grid, *block_input.shape[2:])
+        return to_tokens(F.adaptive_avg_pool2d(block_input, grid))
+
+    def set_slot_grid(self, grid: SlotGrid) -> None:
+        """Change the grid of the initial slots.
+
+        Raises:
+            UserError: it is no grid, or the slots are learned and it holds not as many.
+        """
+        grid = checked_grid(grid, fixed=self.init_slots is not None)
+        if self.init_slots is not None and math.prod(grid) != self.init_slots.shape[1]:
+            raise UserError(
+                f'GLMix: slot_grid={grid}: the slots of this model are learned, and there are '
+                f"{self.init_slots.shape[1]} of them; pooled slots (slot_init='ada_avgpool') can "
+                'change their number'
+            )
+        self.slot_grid = grid
 
     def slot_logits(self, tokens: Tensor, slots: Tensor) -> Tensor:
         """Return the scaled cosine similarity of tokens and slots, (N, L, S), in float32 or above.
@@ -164,3 +185,8 @@ def kmeans(tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f'GLMix: {option}={value!r} is none of {", ".join(map(repr, allowed))}')
+
+
+def _check_kernel(size: int) -> None:
+    if not isinstance(size, int) or size < 1 or size % 2 == 0:
+        raise UserError(f'GLMix: local_kernel_size={size!r} is not an odd number above 0')

@@ -21,9 +21,12 @@ from .layers import (
 )
 from .pretrained import Rename
 from .pyramid import PyramidBackbone, make_stages
+from .slot_grid import SlotGrid, in_positions
 
 HEAD_DIM = 32
 MIXERS = ('glmix', 'mha', 'mha_nchw', 'glmix.mha_nchw')
+GLMIX_SWITCHES = ('slot_init', 'branches', 'clustering', 'slot_attention', 'local_kernel_size')
+STRIDES = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class GLNetArch:
         mlp_dw: whether the FFNs of 'glmix' and 'mha_nchw' hold a depthwise convolution.
         layer_scale: initial layer scale, None for none.
         slot_init: initial slots, 'ada_avgpool' or 'param' (learned).
+        branches, clustering, slot_attention, local_kernel_size: the paper's ablations of the GLMix
+            block, see :class:`glmix_mm.models.glmix.GLMix`.
     """
 
     channels: Sequence[int]
@@ -53,6 +58,10 @@ class GLNetArch:
     mlp_dw: bool
     layer_scale: float | None = None
     slot_init: str = 'ada_avgpool'
+    branches: str = 'both'
+    clustering: str = 'soft'
+    slot_attention: bool = True
+    local_kernel_size: int = 5
 
 
 # Variants of the paper (its Table 8 and the authors' model card), then this project's own.
@@ -94,10 +103,10 @@ class GLNet(PyramidBackbone):
 
     Args:
         arch: 'stl', 'stl_paramslot', '4g', '9g', '16g', 'nano', or a dict of
-            :class:`GLNetArch`'s attributes.
+            :class:`GLNetArch`'s attributes, such as ``dict(base='stl', clustering='kmeans')``.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
-        slot_grid, branches, clustering, slot_attention, local_kernel_size: the paper's ablations
-            of the GLMix block, see :class:`glmix_mm.models.glmix.GLMix`.
+        slot_grid: how many slots there are, see :attr:`slot_grid`; they have no parameters unless
+            they are learned, so a trained model accepts another grid.
         **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
             and ``init_cfg``, see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
 
@@ -109,27 +118,15 @@ class GLNet(PyramidBackbone):
         self,
         arch: str | dict = '4g',
         drop_path_rate: float = 0.0,
-        slot_grid: tuple[int, int] = (8, 8),
-        branches: str = 'both',
-        clustering: str = 'soft',
-        slot_attention: bool = True,
-        local_kernel_size: int = 5,
+        slot_grid: SlotGrid = (8, 8),
         **kwargs,
     ):
         settings = glnet_settings(arch)
-        glmix = dict(
-            slot_grid=slot_grid,
-            slot_init=settings.slot_init,
-            branches=branches,
-            clustering=clustering,
-            slot_attention=slot_attention,
-            local_kernel_size=local_kernel_size,
-        )
 
         def block(stage: int, place: int, rate: float) -> Block:
             turns = settings.mixers[stage].split('.')
-            mixer = turns[place % len(turns)]
-            return make_block(mixer, settings.channels[stage], settings, glmix, rate)
+            mixer, grid = turns[place % len(turns)], in_positions(slot_grid, STRIDES[stage])
+            return make_block(mixer, settings.channels[stage], settings, grid, rate)
 
         embed = EMBEDS[settings.patch_embed]
         stages = make_stages(
@@ -143,7 +140,28 @@ class GLNet(PyramidBackbone):
             **kwargs,
         )
         self.arch = arch
+        self._slot_grid = slot_grid
         self.apply(_init_like_authors)
+
+    @property
+    def slot_grid(self) -> SlotGrid:
+        """The grid of the initial slots of every GLMix block; may be set at any time.
+
+        (rows, columns); or ``dict(slots=S)``, about S slots in a grid of the image's aspect ratio;
+        or ``dict(cell=P)``, a slot for about every P x P pixels, so that slots grow in number with
+        the image's area. Setting it raises a ``UserError`` if it is none of them, or if the slots
+        are learned, whose number is fixed.
+        """
+        return self._slot_grid
+
+    @slot_grid.setter
+    def slot_grid(self, grid: SlotGrid) -> None:
+        stages = [in_positions(grid, stride) for stride in STRIDES]
+        for stage, own in zip(self.stages, stages, strict=False):  # the last may be left out
+            for block in stage.blocks:
+                if isinstance(block.mixer, GLMix):
+                    block.mixer.set_slot_grid(own)
+        self._slot_grid = grid
 
 
 def glnet_settings(arch: str | dict) -> GLNetArch:
@@ -169,13 +187,19 @@ def glnet_settings(arch: str | dict) -> GLNetArch:
     return settings
 
 
-def make_block(mixer: str, dim: int, arch: GLNetArch, glmix: dict, drop_path: float) -> Block:
+def make_block(
+    mixer: str, dim: int, arch: GLNetArch, slot_grid: SlotGrid, drop_path: float
+) -> Block:
     """Return one block: 'glmix', 'mha_nchw' (attention in the same frame) or 'mha' (plain)."""
     hidden_dim = arch.ffn_ratio * dim
     common = dict(layer_scale=arch.layer_scale, drop_path=drop_path)
     if mixer == 'mha':
         return Block(dim, GlobalAttention(dim, HEAD_DIM), MLP(dim, hidden_dim), **common)
-    mix = GLMix(dim, HEAD_DIM, **glmix) if mixer == 'glmix' else GlobalAttention(dim, HEAD_DIM)
+    if mixer == 'glmix':
+        switches = {name: getattr(arch, name) for name in GLMIX_SWITCHES}
+        mix = GLMix(dim, HEAD_DIM, slot_grid, **switches)
+    else:
+        mix = GlobalAttention(dim, HEAD_DIM)
     ffn = ConvFFN(dim, hidden_dim, depthwise=arch.mlp_dw)
     return Block(dim, mix, ffn, cpe_ks=arch.cpe_ks, **common)
 

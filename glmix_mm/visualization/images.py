@@ -10,6 +10,7 @@ import numpy as np
 from ..engine.cli import one_line
 from ..errors import UserError
 from ..platform.files import write_atomically
+from .videos import is_video
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 
@@ -86,8 +87,9 @@ def for_each(paths: Sequence[Path], work: Callable[[Path, str], None]) -> None:
         except OSError as error:  # not of the image: read_image raises UserError
             raise UserError(f'{error.filename} cannot be written: {error.strerror}') from error
     if failed:
+        kinds = 'images or videos' if any(map(is_video, paths)) else 'images'
         raise UserError(
-            f'{len(failed)} of {len(paths)} images had to be skipped: {", ".join(failed)}'
+            f'{len(failed)} of {len(paths)} {kinds} had to be skipped: {", ".join(failed)}'
         )
 
 

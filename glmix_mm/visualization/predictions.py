@@ -17,6 +17,7 @@ IGNORED_COLOUR = (70, 70, 70)
 COLUMNS = ('image', 'ground truth', 'prediction')
 LEGEND_SIZE, TITLE_SIZE, LABEL_SIZE = 18, 22, 13  # text sizes in pixels
 MARGIN = 14  # pixels
+ONE_LINE = LEGEND_SIZE + 2 * MARGIN  # height of a legend
 
 Colour = tuple[int, int, int]
 Object = tuple[np.ndarray, Colour, str]  # mask (H, W), colour, text
@@ -152,16 +153,36 @@ def add_legend(
         palette: their RGB colours.
 
     Returns:
-        RGB, uint8, higher than the picture, and wider where a name needs it.
+        RGB, uint8, higher than the picture, and wider where a name needs it, or where the legend
+        would otherwise be higher than the picture.
     """
     height, width = picture.shape[:2]
+    legend = draw_legend(classes, palette, width)
+    while len(legend) > max(height, ONE_LINE):
+        width += LEGEND_SIZE
+        legend = draw_legend(classes, palette, width)
+    sheet = np.full((height + len(legend), legend.shape[1], 3), 255, np.uint8)
+    sheet[:height, : picture.shape[1]] = picture
+    sheet[height:] = legend
+    return sheet
+
+
+def draw_legend(classes: Sequence[str], palette: Sequence[Colour], width: int) -> np.ndarray:
+    """Draw a legend of classes, in as many lines as need be.
+
+    Args:
+        classes: names, at least one.
+        palette: their RGB colours.
+        width: of the picture, pixels; it is wider where a name needs it.
+
+    Returns:
+        RGB, uint8.
+    """
     longest = max(int(_font(LEGEND_SIZE).getlength(name)) for name in classes)
     width = max(width, longest + LEGEND_SIZE + 3 * MARGIN)
     entries = _legend_places(classes, width)
-    size = (width, height + entries[-1][1] + LEGEND_SIZE + 2 * MARGIN)
-    sheet = Image.new('RGB', size, 'white')
-    sheet.paste(Image.fromarray(picture), (0, 0))
-    _draw_legend(ImageDraw.Draw(sheet), height + MARGIN, entries, classes, palette)
+    sheet = Image.new('RGB', (width, entries[-1][1] + ONE_LINE), 'white')
+    _draw_legend(ImageDraw.Draw(sheet), MARGIN, entries, classes, palette)
     return np.asarray(sheet)
 
 

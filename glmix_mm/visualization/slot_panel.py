@@ -14,7 +14,6 @@ from .slots import representative_slots
 
 SHOWN = 4  # slots
 PAGE = (1800, 1200)  # width and height in which the pictures are to be as large as can be, pixels
-COLUMNS = (1, 2, 3, 6)
 MARGIN, TEXT = 16, 20  # pixels
 TITLE = TEXT + MARGIN // 2
 MIN_CELL = 300  # width that the titles need, pixels
@@ -51,16 +50,9 @@ def draw_slots(image: np.ndarray, assignment: np.ndarray, title: str = '') -> np
     Returns:
         RGB, uint8, about 1800 x 1200 pixels at most, whatever the image's size and aspect ratio.
     """
-    columns, (height, width) = arrange(*image.shape[:2])
-    photo = cv2.resize(image, (width, height), interpolation=_interpolation(image, width))
-    strongest = assignment.argmax(0)
-    sizes = np.bincount(strongest.ravel(), minlength=len(assignment))
-    order = np.argsort(-sizes, kind='stable')
-    palette = np.empty((len(assignment), 3), np.uint8)
-    palette[order] = distinct_colours(len(assignment))
-    positions = cv2.resize(
-        palette[strongest], (width, height), interpolation=cv2.INTER_NEAREST_EXACT
-    )
+    columns, size = arrange(*image.shape[:2])
+    photo = resized(image, size)
+    positions, sizes, palette = draw_strongest(assignment, size)
     seen = np.count_nonzero(sizes)
     tiles = [
         Tile(photo, 'image'),
@@ -72,7 +64,36 @@ def draw_slots(image: np.ndarray, assignment: np.ndarray, title: str = '') -> np
         least, most = (f'{100 * value:.3g}' for value in (share.min(), share.max()))
         text = f'slot {slot}, for {count} alike: {least} to {most} %'
         tiles.append(Tile(draw_heat(photo, share), text, colour))
-    return _compose(tiles, columns, title)
+    return compose(tiles, columns, title, heat=True)
+
+
+def draw_strongest(
+    assignment: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour each position by its strongest slot.
+
+    Args:
+        assignment: each position's shares of the slots, (S, h, w).
+        size: height and width of the picture, pixels.
+
+    Returns:
+        The picture, RGB, uint8; at how many positions each slot is the strongest, (S,); and the
+        slots' colours, (S, 3).
+    """
+    strongest = assignment.argmax(0)
+    sizes = np.bincount(strongest.ravel(), minlength=len(assignment))
+    order = np.argsort(-sizes, kind='stable')
+    palette = np.empty((len(assignment), 3), np.uint8)
+    palette[order] = distinct_colours(len(assignment))
+    picture = cv2.resize(palette[strongest], size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return picture, sizes, palette
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale an RGB image to a height and width."""
+    smaller = size[1] < image.shape[1]
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return cv2.resize(image, size[::-1], interpolation=interpolation)
 
 
 def panel_title(name: str, block: int, assignment: np.ndarray) -> str:
@@ -96,33 +117,31 @@ def draw_heat(photo: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.rint(picture).astype(np.uint8)
 
 
-def arrange(height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Return in how many columns six pictures are largest on the page, and their size there.
+def arrange(height: int, width: int, count: int = 2 + SHOWN) -> tuple[int, tuple[int, int]]:
+    """Return in how many columns pictures are largest on the page, and their size there.
 
     Args:
         height: of the image, in any unit.
         width: the same.
+        count: how many pictures of that shape there are.
     """
     options = []
-    for columns in COLUMNS:
-        rows = 6 // columns
+    for columns in range(1, count + 1):
+        rows = -(-count // columns)
         free_width = PAGE[0] - (columns + 1) * MARGIN
         free_height = PAGE[1] - 2 * (MARGIN + TITLE) - rows * (TITLE + MARGIN)
-        options.append((min(free_width / columns / width, free_height / rows / height), columns))
+        options.append((min(free_width / columns / width, free_height / rows / height), -columns))
     scale, columns = max(options)
-    return columns, (max(1, round(scale * height)), max(1, round(scale * width)))
+    return -columns, (max(1, round(scale * height)), max(1, round(scale * width)))
 
 
-def _interpolation(image: np.ndarray, width: int) -> int:
-    return cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
-
-
-def _compose(tiles: Sequence[Tile], columns: int, title: str) -> np.ndarray:
+def compose(tiles: Sequence[Tile], columns: int, title: str = '', heat: bool = False) -> np.ndarray:
+    """Put pictures of one size on a page, RGB, row by row; ``heat`` adds the scale of heat maps."""
     height, width = tiles[0].picture.shape[:2]
     cell = (max(width, MIN_CELL) + MARGIN, height + TITLE + MARGIN)
     rows = -(-len(tiles) // columns)
     top = MARGIN + (TITLE + MARGIN if title else 0)
-    size = (MARGIN + columns * cell[0], top + rows * cell[1] + TITLE)
+    size = (MARGIN + columns * cell[0], top + rows * cell[1] + (TITLE if heat else 0))
     page = Image.new('RGB', size, 'white')
     draw = ImageDraw.Draw(page)
     _write(draw, (MARGIN, MARGIN), title, size[0] - 2 * MARGIN)
@@ -135,7 +154,8 @@ def _compose(tiles: Sequence[Tile], columns: int, title: str) -> np.ndarray:
             draw.rectangle(box, fill=tile.colour or 'white', outline='black')
             x += TEXT + 2
         _write(draw, (x, y), tile.title, cell[0] - MARGIN - (TEXT + 2))
-    _write_scale(page, draw, size[1] - MARGIN // 2 - TEXT)
+    if heat:
+        _write_scale(page, draw, size[1] - MARGIN // 2 - TEXT)
     return np.asarray(page)
 
 

@@ -1,6 +1,7 @@
 """Where the slots of a GLNet's blocks are: their assignments, and the slots that stand for all."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -90,6 +91,26 @@ def check_blocks(backbone: nn.Module, blocks: Sequence[int]) -> None:
             f'no GLMix block {", ".join(map(str, wrong)) or "is named"}: this '
             f'{type(backbone).__name__} has {last + 1}, numbers {places}'
         )
+
+
+class SlotStatistics(NamedTuple):
+    """How a block's slots share an image.
+
+    Attributes:
+        strongest: how many slots are the strongest at any position.
+        sharing: how many slots would share a position evenly at the mean entropy of the shares:
+            from 1, where each position has a slot, to the number of slots.
+    """
+
+    strongest: int
+    sharing: float
+
+
+def slot_statistics(assignment: np.ndarray) -> SlotStatistics:
+    """Sum up an image's shares (S, h, w)."""
+    logarithms = np.log(assignment, where=assignment > 0, out=np.zeros_like(assignment))
+    entropy = -(assignment * logarithms).sum(0).mean()
+    return SlotStatistics(len(np.unique(assignment.argmax(0))), float(np.exp(entropy)))
 
 
 def representative_slots(assignment: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -148,15 +148,50 @@ def test_nothing_is_allocated_and_the_model_is_left_alone(models):
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_ablations():
+def ablated_block(c, n, branches='both', clustering='soft', slots=SLOTS, kernel=5, attends=True):
+    """Multiply-adds of a GLMix block at n positions whose switches differ."""
+    # Logits and dispatch, and between them the slots' means, but for static slots; k-means computes
+    # three times similarities and means before it dispatches.
+    products = {'soft': 3, 'static': 2, 'kmeans': 2 * 3 + 1}[clustering]
+    among_slots = attention(c, slots) if attends else 0
+    mixed = products * slots * n * c + among_slots if branches != 'local' else 0
+    local = n * c * c + kernel**2 * c * n + n * c * c if branches != 'global' else 0
+    return 9 * c * n + mixed + local + ffn(c, n)
+
+
+@pytest.mark.parametrize(
+    ('switches', 'grid', 'block'),
+    [
+        (dict(), (8, 8), dict()),
+        (dict(branches='local'), (8, 8), dict(branches='local')),
+        (dict(branches='global'), (8, 8), dict(branches='global')),
+        (dict(clustering='kmeans'), (8, 8), dict(clustering='kmeans')),
+        (dict(clustering='static', slot_init='param'), (8, 8), dict(clustering='static')),
+        (dict(local_kernel_size=3), (8, 8), dict(kernel=3)),
+        (dict(local_kernel_size=7), (8, 8), dict(kernel=7)),
+        (dict(slot_attention=False), (8, 8), dict(attends=False)),
+        (dict(), (4, 4), dict(slots=16)),
+        (dict(), (7, 9), dict(slots=63)),
+        (dict(), dict(slots=32), dict(slots=8 * 4)),
+        (dict(), dict(cell=16), dict(slots=None)),
+    ],
+    ids=str,
+)
+def test_ablations(switches, grid, block):
     mixers = ('glmix', 'glmix', 'glmix.mha_nchw', 'mha_nchw')
     arch = dict(channels=(32, 64, 96, 128), depths=(1, 1, 2, 1), ffn_ratio=3, mixers=mixers)
-    arch |= dict(patch_embed='ovlp', cpe_ks=3, mlp_dw=True)
-    full = count(GLNet(arch), (64, 64)).model.multiply_adds
-    local = count(GLNet(arch, branches='local'), (64, 64)).model.multiply_adds
-    # Channels and positions of the GLMix blocks, one a stage.
-    blocks = [(32, 16 * 16), (64, 8 * 8), (96, 4 * 4)]
-    assert full - local == sum(3 * SLOTS * n * c + attention(c, SLOTS) for c, n in blocks)
+    arch |= dict(patch_embed='ovlp', cpe_ks=3, mlp_dw=True, **switches)
+    # Channels and positions of the GLMix blocks, one a stage; cells of 16 pixels are 8 x 4 slots.
+    blocks = [(32, 32 * 16), (64, 16 * 8), (96, 8 * 4)]
+    if block.get('slots', 0) is None:
+        block = dict(slots=8 * 4)
+    for index, (c, n) in enumerate(blocks):
+        total = count(GLNet(arch, slot_grid=grid), (128, 64)).model
+        parts = {part.name: part.multiply_adds for part in total.parts}
+        previous = (16, 32, 64)[index]
+        embed = (64 * 32 * 27 * 16 + n * 9 * 16 * c) if index == 0 else n * 9 * previous * c
+        other = attention_block(c, n) if index == 2 else 0
+        assert parts[f'stages.{index}'] == embed + ablated_block(c, n, **block) + other
 
 
 def test_values_dependent_forward_runs_on_the_cpu():

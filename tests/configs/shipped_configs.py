@@ -11,7 +11,8 @@ NAMES = sorted(
 )
 DEMO = [name for name in NAMES if name.startswith('demo/')]
 IMAGENET = [name for name in NAMES if name.startswith('imagenet/')]
-SHIPPED = [name for name in NAMES if name not in DEMO + IMAGENET]
+ABLATION = [name for name in NAMES if name.startswith('ablation/')]
+SHIPPED = [name for name in NAMES if name not in DEMO + IMAGENET + ABLATION]
 TYPES = {'glnet': 'GLNet', 'dilateformer': 'DilateFormer', 'fcvit': 'FCViT'}
 # Family and variant -> channels of the stages, from the papers' tables.
 CHANNELS = {

@@ -37,7 +37,7 @@ def test_outputs_are_the_same(name, kind):
     ids=str,
 )
 def test_layer_scales_of_glnet(options, left):
-    model = randomised(GLNet(FAMILIES['glnet'].small['ovlp'], **options)).eval()
+    model = randomised(GLNet(dict(FAMILIES['glnet'].small['ovlp'], **options))).eval()
     assert sum(isinstance(module, LayerScale) for module in model.modules()) == 10
     check_same(model, golden.image(1, 64, 64))
     assert sum(isinstance(module, LayerScale) for module in model.modules()) == left

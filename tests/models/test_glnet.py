@@ -7,6 +7,7 @@ from families import FAMILIES, directional_error, randomised
 
 from glmix_mm.errors import UserError
 from glmix_mm.models import GLNet
+from glmix_mm.models.glnet import ARCHS, glnet_settings
 
 SMALL = FAMILIES['glnet'].small
 
@@ -26,26 +27,24 @@ ABLATIONS = [
     dict(),
     dict(branches='local'),
     dict(branches='global'),
-    dict(clustering='static'),
+    dict(clustering='static', slot_init='param'),
     dict(clustering='kmeans'),
     dict(slot_attention=False),
     dict(local_kernel_size=3),
-    dict(slot_grid=(4, 7)),
+    dict(local_kernel_size=7),
 ]
 
 
 @pytest.mark.parametrize('options', ABLATIONS, ids=str)
 @pytest.mark.parametrize('batch', [1, 2])
 def test_gradients_of_every_ablation_by_finite_differences(options, batch):
-    arch = SMALL['param'] if options.get('clustering') == 'static' else SMALL['ovlp']
-    model = randomised(GLNet(arch, **options)).train()
+    model = randomised(GLNet(dict(SMALL['ovlp'], **options), slot_grid=(4, 7))).train()
     assert directional_error(model, golden.image(batch, 48, 64), seed=3) < 1e-5
 
 
 @pytest.mark.parametrize('options', ABLATIONS, ids=str)
 def test_every_parameter_of_an_ablation_gets_a_gradient(options):
-    arch = SMALL['param'] if options.get('clustering') == 'static' else SMALL['ovlp']
-    model = GLNet(arch, **options)
+    model = GLNet(dict(SMALL['ovlp'], **options))
     sum(m.square().sum() for m in model(torch.randn(2, 3, 64, 64))).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
@@ -56,9 +55,28 @@ def test_every_parameter_of_an_ablation_gets_a_gradient(options):
         (dict(clustering='hard'), "clustering='hard'"),
         (dict(clustering='static'), "slot_init='param'"),
         (dict(branches='none'), "branches='none'"),
+        (dict(local_kernel_size=4), 'local_kernel_size=4 is not an odd number'),
     ],
 )
 def test_bad_ablations(options, message):
     with pytest.raises(UserError, match='GLMix') as info:
-        GLNet('nano', **options)
+        GLNet(dict(base='nano', **options))
     assert message in str(info.value)
+
+
+def test_a_variant_as_the_base_of_an_arch():
+    assert glnet_settings(dict(base='4g')) == ARCHS['4g']
+    steps = dict(
+        patch_embed='ovlp',
+        mixers=('glmix', 'glmix', 'glmix.mha_nchw', 'mha_nchw'),
+        cpe_ks=3,
+        mlp_dw=True,
+        channels=(64, 128, 256, 512),
+        depths=(4, 4, 18, 4),
+        ffn_ratio=3,
+    )
+    assert glnet_settings(dict(base='stl', **steps)) == ARCHS['4g']
+    with pytest.raises(UserError, match="base='5g' of arch is none of stl, "):
+        GLNet(dict(base='5g'))
+    with pytest.raises(UserError, match=r"with base='4g' needs nothing .* found \['depht'\]"):
+        GLNet(dict(base='4g', depht=(1, 1, 1, 1)))

@@ -32,7 +32,13 @@ def read(path):
 
 def test_as_a_program(tmp_path):
     files = [f'--{kind}={tmp_path / kind / "f"}' for kind in ('csv', 'png', 'out')]
-    arguments = ['glnet_nano', 'GLNet(arch="nano",branches="local")', '--threads', '1', *QUICK]
+    arguments = [
+        'glnet_nano',
+        'GLNet(arch={"base":"nano","branches":"local"})',
+        '--threads',
+        '1',
+        *QUICK,
+    ]
     command = [sys.executable, str(TOOL), *arguments, '--shape', '64', '96', *files]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -45,7 +51,7 @@ def test_as_a_program(tmp_path):
     cells = [re.split(r'\s{2,}', line) for line in table[:3]]
     assert [line[:3] for line in cells[1:]] == [
         ['glnet_nano', '64 x 96', '1'],
-        ['GLNet(arch="nano",branches="local")', '64 x 96', '1'],
+        ['GLNet(arch={"base":"nano","branches":"local"})', '64 x 96', '1'],
     ]
     whole, local = read(tmp_path / 'csv/f')
     assert int(whole['multiply_adds']) == NANO > int(local['multiply_adds'])

@@ -11,6 +11,7 @@ from glmix_mm.visualization.slots import (
     blocks_of_stages,
     representative_slots,
     slot_assignments,
+    slot_statistics,
 )
 
 
@@ -113,7 +114,7 @@ def test_blocks_have_numbers():
         ),
         (nano, [0, -1], 'no GLMix block -1'),
         (nano, [], 'no GLMix block is named'),
-        (lambda: GLNet('nano', branches='local'), [0], 'GLNet has no blocks with slots'),
+        (lambda: GLNet(dict(base='nano', branches='local')), [0], 'GLNet has no blocks with slots'),
         (lambda: DilateFormer('tiny'), [0], 'DilateFormer has no blocks with slots; give a GLNet'),
     ],
 )
@@ -133,3 +134,15 @@ def test_representatives_stand_for_groups_of_maps():
     assert sizes.tolist() == [6, 3, 2]
     chosen, sizes = representative_slots(np.full((2, 3, 3), 0.5), 4)
     assert sorted(chosen) == [0, 1] and sizes.tolist() == [1, 1]
+
+
+def test_statistics():
+    certain = np.zeros((6, 4, 5))
+    certain[2, :, :3] = certain[5, :, 3:] = 1
+    assert slot_statistics(certain) == (2, 1)
+    even = np.full((6, 4, 5), 1 / 6)
+    strongest, sharing = slot_statistics(even)
+    assert (strongest, sharing) == (1, pytest.approx(6))
+    half = np.zeros((6, 1, 2))
+    half[:2] = 0.5
+    assert slot_statistics(half).sharing == pytest.approx(2)

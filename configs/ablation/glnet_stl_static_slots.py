@@ -1,0 +1,8 @@
+# Ablation of GLNet-STL on ImageNet-1K: learned slots without re-assignment.
+# The settings are those of the authors for GLNet-STL.
+# Train it: tools/dist_train.sh configs/ablation/glnet_stl_static_slots.py 8
+_base_ = '../imagenet/glnet_stl.py'
+
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, base='stl', clustering='static', slot_init='param'))
+)

@@ -1,0 +1,62 @@
+"""One image through mmdet's or mmseg's inferencer: the picture and what is found in it."""
+
+import warnings
+
+import numpy as np
+from mmengine.infer import BaseInferencer
+from mmengine.structures import BaseDataElement
+
+
+def infer(
+    inferencer: BaseInferencer, image: str | np.ndarray, score_thr: float
+) -> tuple[BaseDataElement, np.ndarray]:
+    """Predict on an image and draw it.
+
+    Args:
+        inferencer: of mmdet or mmseg.
+        image: a path, or BGR, uint8 (H, W, 3).
+        score_thr: least score of a detection that is drawn.
+
+    Returns:
+        The sample with its predictions, and the picture: RGB, uint8 (H, W, 3).
+    """
+    detector = inferencer.scope == 'mmdet'
+    # mmseg's names on the picture hide each other and are cut off: a legend stands below instead.
+    drawing = dict(pred_score_thr=score_thr) if detector else dict(opacity=0.6, with_labels=False)
+    # The pipelines take arrays as BGR, the visualizers as RGB.
+    shown = image if isinstance(image, str) else np.ascontiguousarray(image[..., ::-1])
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', module='mm')
+        batch = next(iter(inferencer.preprocess([image])))
+        (sample,) = inferencer.forward(batch[1] if detector else batch)  # mmdet's: with paths
+        (picture,) = inferencer.visualize([shown], [sample], return_vis=True, **drawing)
+    return sample, picture
+
+
+def detections(sample: BaseDataElement, score_thr: float) -> list[dict]:
+    """Return an image's detections as COCO has them: x, y, width and height in pixels."""
+    from mmdet.structures.mask import encode_mask_results
+
+    found = sample.pred_instances.cpu()
+    found = found[found.scores >= score_thr]
+    masks = encode_mask_results(found.masks.numpy()) if 'masks' in found else None
+    annotations = []
+    for place, (x1, y1, x2, y2) in enumerate(found.bboxes.tolist()):
+        annotation = dict(
+            category_id=int(found.labels[place]) + 1,
+            score=float(found.scores[place]),
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            area=(x2 - x1) * (y2 - y1),
+            iscrowd=0,
+        )
+        if masks:
+            counts = masks[place]['counts'].decode()
+            annotation['segmentation'] = dict(masks[place], counts=counts)
+            annotation['area'] = int(found.masks[place].sum())
+        annotations.append(annotation)
+    return annotations
+
+
+def label_map(sample: BaseDataElement) -> np.ndarray:
+    """Return an image's label map, integers (H, W)."""
+    return sample.pred_sem_seg.data[0].cpu().numpy()
