@@ -131,12 +131,16 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
         content = accept_official(cfg, model, read(cfg.load_from), cfg.load_from)
         notes.append(check_overlap(expected, content, cfg.load_from, cfg))
     for name in pretrained_checkpoints(cfg.model):
-        _check_pretrained(name)
+        check_pretrained(name)
     return notes
 
 
-def _check_pretrained(name: str) -> None:
-    """Look for a pretrained checkpoint's file now: mmengine would after loading the data."""
+def check_pretrained(name: str) -> None:
+    """Look for a pretrained checkpoint's file now: mmengine would after loading the data.
+
+    Raises:
+        UserError: it is not there.
+    """
     if name.startswith(SCHEME):
         find_release(name)
     elif '://' not in name and not Path(name).expanduser().is_file():
