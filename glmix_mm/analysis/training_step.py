@@ -1,13 +1,16 @@
 """How much memory one step of training takes at the largest shape that a config trains on."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -108,6 +111,17 @@ def most_objects(model: Mapping) -> int:
     return max([OBJECTS, *quotas])
 
 
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class Prober:
     """Runs training steps of a config on random images.
 
@@ -125,7 +139,8 @@ class Prober:
         # One step of the optimizer a batch: with accumulation, gradients stay in place, as here.
         settings = copy.deepcopy(cfg.optim_wrapper)
         settings.pop('accumulative_counts', None)
-        self.wrapper: OptimWrapper = build_optim_wrapper(self.model, settings)
+        with _only_warnings():  # a line for each parameter with options of its own
+            self.wrapper: OptimWrapper = build_optim_wrapper(self.model, settings)
 
     @property
     def precision(self) -> str:

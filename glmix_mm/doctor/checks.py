@@ -27,7 +27,8 @@ KEPT = 5
 SHARED = 2**30  # bytes; containers often have 64 MiB, of which data loaders die
 TOPICS = {  # modules whose import is a check of its own
     'mmengine': 'mmengine',
-    'mmcv.ops': 'mmcv',
+    'mmcv': 'mmcv',
+    'mmcv.ops': 'mmcv.ops',
     'mmdet.apis': 'mmdet',
     'mmseg.apis': 'mmseg',
     'mmpretrain': 'mmpretrain',
@@ -133,18 +134,14 @@ def check_packages(facts: dict) -> Finding:
 
 def check_imports(facts: dict) -> Finding:
     """Whether what the tools import can be imported."""
-    failed = {name: facts['probe'].get(topic, {}) for topic, name in TOPICS.items()}
-    failed = {name: found for name, found in failed.items() if not found or 'error' in found}
-    if not failed:
-        version = facts['probe']['glmix_mm']['version']
-        return Finding(
-            'imports', OK, f'glmix_mm {version}, {", ".join(list(TOPICS.values())[:-1])}'
-        )
-    found = next(iter(failed.values()))
-    if not found:
+    found = {name: facts['probe'].get(topic, {}) for topic, name in TOPICS.items()}
+    failed = {name: import_['error'] for name, import_ in found.items() if 'error' in import_}
+    if failed:
+        text = f'{", ".join(failed)} cannot be imported; the first: {next(iter(failed.values()))}'
+        return Finding('imports', ERROR, text, f'mend what stands above, else: {INSTALL}')
+    if not all(found.values()):
         return Finding('imports', UNKNOWN, 'Python ended before', 'mend what stands above')
-    text = f'{", ".join(failed)} cannot be imported; the first: {found["error"]}'
-    return Finding('imports', ERROR, text, f'mend what stands above, else: {INSTALL}')
+    return Finding('imports', OK, ', '.join(found))
 
 
 def check_ops(facts: dict) -> Finding:
