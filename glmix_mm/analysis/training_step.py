@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -87,7 +88,8 @@ def _resized(step: Mapping) -> tuple[int, int]:
 
 
 def _largest_image(cfg: Config, settings: Mapping) -> tuple[int, int]:
-    dataset = build_unread('train', settings)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        dataset = build_unread('train', settings)
     if not str(dataset.ann_file).endswith('.json'):
         raise UserError(
             f'{cfg.filename}: no step of the training pipeline says how large its images are; add '

@@ -143,12 +143,13 @@ def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
 
 def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
     """Set where a data set's annotations and images are; return its annotation file."""
-    if not (root / (dataset.get('ann_file') or '')).is_file():
+    prefix = dataset.get('data_prefix') or {}
+    named = root / (dataset.get('ann_file') or ''), root / (prefix.get('img') or '')
+    if not (named[0].is_file() and named[1].is_dir() and any(named[1].iterdir())):
         found = _find_annotations(root, split)
         if found is None:
-            raise UserError(
-                f'--classes-from-data: {root.absolute()}: {_expected(split, ANNOTATIONS)}'
-            )
+            expected = _expected(split, ANNOTATIONS)
+            raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
         dataset['ann_file'], images = found
         dataset['data_prefix'] = dict(img=images)
     return dataset['ann_file']
