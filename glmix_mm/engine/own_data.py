@@ -42,6 +42,7 @@ PAIRS = (  # of folders of images and of label maps
     ('{}/images', '{}/labels'),
     ('{}/images', '{}/masks'),
 )
+TRIED = 5  # images whose label map is looked for, to learn how label maps are named
 LABEL_MAPS_READ = 2000  # to find out how many labels there are
 DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
 INSTANCES = 'maskrcnn_glnet_4g_1x'
@@ -237,13 +238,14 @@ def _suffixes(images: Path, labels: Path) -> tuple[str, str]:
     if not endings:
         raise UserError(f'{images.absolute()}: holds no images')
     ending = endings.most_common(1)[0][0]
-    stem = next(name for name in names if name.endswith(ending)).removesuffix(ending)
-    for name in maps:
-        rest = name.removeprefix(stem)
-        if rest != name and not rest[0].isalnum():
-            return ending, rest
+    stems = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    for stem in stems[:TRIED]:  # the first may lack its label map, which is told later
+        for name in maps:
+            rest = name.removeprefix(stem)
+            if rest != name and not rest[0].isalnum():
+                return ending, rest
     raise UserError(
-        f'{labels.absolute()}: no label map begins with {stem}, the name of the first image in '
+        f'{labels.absolute()}: no label map begins with {stems[0]}, the name of the first image in '
         f'{images.absolute()}; give label maps the names of their images'
     )
 

@@ -210,7 +210,7 @@ def test_all_mistakes_of_a_folder_are_printed(maps, capsys):
     path = maps / 'annotations/training/ADE_train_00000001.png'
     Image.fromarray(np.full((64, 60), 1, np.uint8)).save(path)
     (maps / 'images/training/ADE_train_00000002.jpg').write_bytes(b'')
-    min((maps / 'annotations/validation').iterdir()).unlink()
+    max((maps / 'annotations/validation').iterdir()).unlink()
     assert run(check_data, [str(maps)]) == 1
     printed = capsys.readouterr()
     assert len([line for line in printed.out.splitlines() if line.startswith('to mend: ')]) == 3
