@@ -16,6 +16,7 @@ from .survey_coco import Annotations, read_annotations, survey_annotations
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
 BOX_KEYS = ('id', 'image_id', 'category_id', 'bbox', 'area')
 CATEGORY_KEYS = ('id', 'name')
+WRITTEN = 20  # classes that a message lists for copying
 
 
 @dataclass(frozen=True)
@@ -198,9 +199,7 @@ def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> Non
         share = f'only {len(known)} of the' if known else 'none of the'
         raise UserError(
             f"{path}: has {share} data set's {len(classes)} classes; absent are {some(absent)}, "
-            f'the file has {some(found.categories)}; set metainfo=dict(classes=...) of the data '
-            "set (and the heads' num_classes) to the file's names, or train with "
-            '--classes-from-data'
+            f'the file has {some(found.categories)}; {_class_line(found.categories)}'
         )
     if known != list(classes):
         raise UserError(
@@ -213,6 +212,14 @@ def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> Non
     ignored = sorted(found.used - set(classes))
     if ignored:
         print_log(f'{path}: annotations of {some(ignored)} are left out', logger='current')
+
+
+def _class_line(names: Sequence[str]) -> str:
+    """Return what to write, or to call, for a file's own classes."""
+    line = f"metainfo=dict(classes={names!r}) and the heads' num_classes={len(names)}"
+    if len(names) > WRITTEN:
+        line = "the file's names as metainfo=dict(classes=...), and the heads' num_classes"
+    return f'set {line} in the config, or train with --classes-from-data, which does both'
 
 
 def _check_evaluator(
