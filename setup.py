@@ -50,6 +50,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['glmix_mm', 'glmix_mm.*']),
     install_requires=requirements('runtime') + requirements('mminstall'),
+    entry_points={'console_scripts': ['glmix = glmix_mm.__main__:main']},
     extras_require={
         'lite': requirements('optional'),
         'tests': requirements('tests'),

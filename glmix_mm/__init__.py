@@ -4,12 +4,13 @@ Importing the package readies the platform (``glmix_mm.platform``), then registe
 in mmengine's root registries, where mmdet, mmseg and mmpretrain find it.
 """
 
-from . import platform
+from . import doctor, platform
 
-platform.ready()
+if not doctor.is_running():  # it has to run where these fail
+    platform.ready()
 
-from . import models  # noqa: E402, F401  (after the platform is ready)
-from .engine import amp, layer_decay  # noqa: E402, F401
-from .visualization import hook  # noqa: E402, F401
+    from . import models  # noqa: F401  (after the platform is ready)
+    from .engine import amp, layer_decay  # noqa: F401
+    from .visualization import hook  # noqa: F401
 
 __version__ = '0.1.0'

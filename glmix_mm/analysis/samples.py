@@ -25,12 +25,13 @@ def make_samples(images: Tensor) -> list[BaseDataElement]:
     return [BaseDataElement(metainfo=meta) for _ in images]
 
 
-def make_targets(model: BaseModel, images: Tensor) -> list[BaseDataElement]:
+def make_targets(model: BaseModel, images: Tensor, objects: int = OBJECTS) -> list[BaseDataElement]:
     """Return annotations for a training step of a detector, a segmentor or a classifier.
 
     Args:
         model: the whole model.
         images: (N, 3, H, W), on the model's device.
+        objects: number of objects in an image.
 
     Raises:
         UserError: the model is none of the three.
@@ -41,7 +42,7 @@ def make_targets(model: BaseModel, images: Tensor) -> list[BaseDataElement]:
             labels = torch.full((1, *images.shape[2:]), LABEL, device=images.device)
             sample.gt_sem_seg = PixelData(data=labels)
         elif hasattr(model, 'bbox_head') or hasattr(model, 'roi_head'):
-            sample.gt_instances = _objects(images)
+            sample.gt_instances = _objects(images, objects)
         elif hasattr(model, 'head'):
             sample.gt_label = torch.tensor([LABEL], device=images.device)
         else:
@@ -52,19 +53,19 @@ def make_targets(model: BaseModel, images: Tensor) -> list[BaseDataElement]:
     return samples
 
 
-def _objects(images: Tensor) -> InstanceData:
+def _objects(images: Tensor, number: int) -> InstanceData:
     """Return boxes from a tenth to half of the image's size, filled by their masks."""
     from mmdet.structures.mask import BitmapMasks
 
     height, width = images.shape[2:]
-    share = torch.linspace(0.1, 0.5, OBJECTS)
+    share = torch.linspace(0.1, 0.5, number)
     low = torch.stack([share * width, share * height], 1) * 0.5
     boxes = torch.cat([low, low + 2 * low], 1)  # x1, y1, x2, y2
-    masks = np.zeros((OBJECTS, height, width), np.uint8)
+    masks = np.zeros((number, height, width), np.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
         mask[top:bottom, left:right] = 1
     return InstanceData(
         bboxes=boxes.to(images.device),
-        labels=torch.full((OBJECTS,), LABEL, device=images.device),
+        labels=torch.full((number,), LABEL, device=images.device),
         masks=BitmapMasks(masks, height, width),
     )

@@ -10,10 +10,13 @@ from mmengine.logging import print_log
 
 from ..errors import UserError
 from .paths import COCO_LAYOUT, Place, require_images, some
+from .survey import Survey, survey_images
+from .survey_coco import Annotations, read_annotations, survey_annotations
 
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
 BOX_KEYS = ('id', 'image_id', 'category_id', 'bbox', 'area')
 CATEGORY_KEYS = ('id', 'name')
+WRITTEN = 20  # classes that a message lists for copying
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class CocoFile:
         used: names of the categories that have annotations.
         without_mask: number of annotations that have no ``segmentation``.
         annotated: whether the file has annotations at all (test-dev's has none).
+        annotations: what its annotations hold.
     """
 
     image_names: dict
@@ -33,6 +37,7 @@ class CocoFile:
     used: frozenset[str]
     without_mask: int
     annotated: bool
+    annotations: Annotations
 
 
 class CocoFiles:
@@ -49,7 +54,7 @@ class CocoFiles:
         """
         key = os.path.realpath(path)
         if key not in self._read:
-            self._read[key] = _summarise(path, _load(path, place))
+            self._read[key] = _summarise(path, read_coco(path, place))
         return self._read[key]
 
 
@@ -59,7 +64,8 @@ def check_coco(
     evaluators: Sequence[Mapping],
     files: CocoFiles,
     with_masks: bool,
-) -> None:
+    key: str = 'dataset',
+) -> Survey:
     """Check a data set that mmdet's ``CocoDataset`` reads.
 
     Args:
@@ -68,6 +74,10 @@ def check_coco(
         evaluators: settings of the split's metrics.
         files: reads the annotation files.
         with_masks: whether the data set's pipeline loads masks.
+        key: full key of the data set in the config, for the notes.
+
+    Returns:
+        What else is to be said of its images and annotations.
 
     Raises:
         UserError: what is missing or doesn't fit.
@@ -93,10 +103,31 @@ def check_coco(
     _check_categories(path, found, dataset.metainfo['classes'])
     for evaluator in evaluators:
         _check_evaluator(evaluator, path, found, place, files)
+    return _survey(dataset, folder, found, key, with_masks)
 
 
-def _load(path: str, place: Place) -> Mapping:
-    """Load a json file that should hold one object."""
+def _survey(
+    dataset: BaseDataset, folder: str, found: CocoFile, key: str, with_masks: bool
+) -> Survey:
+    """Look at the images, and at what mmdet uses of the annotations."""
+    boxes, names = found.annotations, found.image_names
+    sizes = {name: boxes.sizes[image] for image, name in names.items()}
+    survey = survey_images(folder, list(sizes), sizes)
+    filters = None if dataset.test_mode else dataset.filter_cfg
+    classes = dataset.metainfo['classes']
+    if found.annotated:
+        more = survey_annotations(dataset.ann_file, boxes, classes, filters, key, with_masks)
+        survey.notes, survey.images = more.notes + survey.notes, more.images
+        survey.problems += more.problems
+    return survey
+
+
+def read_coco(path: str, place: Place) -> Mapping:
+    """Load a json file that should hold one object with images and categories.
+
+    Raises:
+        UserError: it is missing, not json, or not in COCO's format.
+    """
     if not os.path.isfile(path):
         raise place.missing(path, 'is missing', COCO_LAYOUT)
     try:
@@ -145,6 +176,7 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
         used=frozenset(names[box['category_id']] for box in boxes),
         without_mask=sum(not box.get('segmentation') for box in boxes),
         annotated='annotations' in content,
+        annotations=read_annotations(content, names),
     )
 
 
@@ -167,8 +199,7 @@ def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> Non
         share = f'only {len(known)} of the' if known else 'none of the'
         raise UserError(
             f"{path}: has {share} data set's {len(classes)} classes; absent are {some(absent)}, "
-            f'the file has {some(found.categories)}; set metainfo=dict(classes=...) of the data '
-            "set (and the heads' num_classes) to the file's names"
+            f'the file has {some(found.categories)}; {_class_line(found.categories)}'
         )
     if known != list(classes):
         raise UserError(
@@ -181,6 +212,14 @@ def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> Non
     ignored = sorted(found.used - set(classes))
     if ignored:
         print_log(f'{path}: annotations of {some(ignored)} are left out', logger='current')
+
+
+def _class_line(names: Sequence[str]) -> str:
+    """Return what to write, or to call, for a file's own classes."""
+    line = f"metainfo=dict(classes={names!r}) and the heads' num_classes={len(names)}"
+    if len(names) > WRITTEN:
+        line = "the file's names as metainfo=dict(classes=...), and the heads' num_classes"
+    return f'set {line} in the config, or train with --classes-from-data, which does both'
 
 
 def _check_evaluator(

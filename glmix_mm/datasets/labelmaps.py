@@ -1,29 +1,33 @@
 """Checks of a semantic segmentation data set: a folder of images and one of label maps."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
 from mmengine.dataset import BaseDataset
-from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 from .paths import ADE_LAYOUT, Place, some
+from .survey import DECODED, Survey, evenly, in_threads
+from .survey_labels import count_labels, refuse_other_archives, survey_label_maps
 
-SAMPLED = 16  # label maps whose values are read
 IGNORED = 255
 
 
-def check_label_maps(dataset: BaseDataset, place: Place) -> None:
+def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
     """Check a data set that mmseg's ``BaseSegDataset`` reads.
 
     Args:
         dataset: built without being read; its paths, suffixes and classes are resolved.
         place: its folder.
 
+    Returns:
+        What else is to be said of its images and labels.
+
     Raises:
         UserError: what is missing or doesn't fit.
     """
+    refuse_other_archives(place.root)
     images = dataset.data_prefix['img_path']
     labels = dataset.data_prefix.get('seg_map_path')
     place.require_folder(images, ADE_LAYOUT)
@@ -36,7 +40,7 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> None:
     if dataset.ann_file:
         _require_files(images, stems, dataset.img_suffix, f'images listed in {dataset.ann_file}')
     if not labels:
-        return
+        return Survey(images=len(stems))
     place.require_folder(labels, ADE_LAYOUT)
     _require_files(labels, stems, dataset.seg_map_suffix, 'label maps of the images')
     extra = _stems(labels, dataset.seg_map_suffix) - stems
@@ -46,7 +50,18 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> None:
             f'no image in {os.path.abspath(images)} ({len(stems)} images), the first is '
             f'{min(extra)}{dataset.seg_map_suffix}; complete the images or delete the label maps'
         )
-    _check_values(dataset, labels, sorted(stems))
+    chosen = evenly(sorted(stems), DECODED)
+    paths = [os.path.join(labels, stem + dataset.seg_map_suffix) for stem in chosen]
+    counts = _check_values(dataset, labels, paths)
+    pairs = [
+        (os.path.join(images, stem + dataset.img_suffix), path)
+        for stem, path in zip(chosen, paths, strict=True)
+    ]
+    # With a selection of the classes the files still hold all of them.
+    every = type(dataset).METAINFO if dataset.label_map else dataset.metainfo
+    classes = list(every['classes'])
+    first = 1 if dataset.reduce_zero_label else 0
+    return survey_label_maps(pairs, len(stems), counts, classes, first, IGNORED)
 
 
 def _listed(dataset: BaseDataset, place: Place) -> set[str]:
@@ -84,20 +99,19 @@ def _require_files(folder: str, stems: set[str], suffix: str, what: str) -> None
         )
 
 
-def _check_values(dataset: BaseDataset, folder: str, stems: list[str]) -> None:
-    """Check the values of evenly chosen label maps against the number of classes.
+def _check_values(dataset: BaseDataset, folder: str, paths: list[str]) -> Counter:
+    """Check the values of label maps against the number of classes; return the pixels of each.
 
     With ``reduce_zero_label``, 0 is ignored and label k is class k - 1.
     """
-    step = max(1, len(stems) // SAMPLED)
+    total: Counter = Counter()
     seen: set[int] = set()
     # With a selection of the classes the files still hold all of them.
     count = len(dataset.label_map or dataset.metainfo['classes'])
     first = 1 if dataset.reduce_zero_label else 0
     valid = set(range(first, first + count))
-    for stem in stems[::step]:
-        path = os.path.join(folder, stem + dataset.seg_map_suffix)
-        values = _values(path)
+    for path, counts in zip(paths, in_threads(count_labels, paths), strict=True):
+        values = set(counts)
         strange = sorted(values - valid - {IGNORED} - set(range(first)))
         if strange:
             raise UserError(
@@ -105,6 +119,7 @@ def _check_values(dataset: BaseDataset, folder: str, stems: list[str]) -> None:
                 f'{count} classes or {IGNORED} (ignored){_hint(dataset, seen | values, count)}'
             )
         seen |= values
+        total += counts
     if not seen & valid:
         raise UserError(
             f'{folder}: all sampled pixels are ignored (labels {some(sorted(seen))}); with '
@@ -116,6 +131,7 @@ def _check_values(dataset: BaseDataset, folder: str, stems: list[str]) -> None:
             f'{folder}: sampled label maps hold 0 and {IGNORED}, which is ignored; write the '
             'second class as 1'
         )
+    return total
 
 
 def _hint(dataset: BaseDataset, seen: set[int], count: int) -> str:
@@ -125,17 +141,3 @@ def _hint(dataset: BaseDataset, seen: set[int], count: int) -> str:
             'reduce_zero_label=True'
         )
     return ''
-
-
-def _values(path: str) -> set[int]:
-    """Return the labels in a file of one channel (a palette is looked through)."""
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f'{path}: cannot be read as an image ({error})') from error
-    if labels.ndim != 2:
-        raise UserError(
-            f'{path}: has {labels.shape[2]} channels; expected one, holding the index of the class'
-        )
-    return set(np.unique(labels).tolist())

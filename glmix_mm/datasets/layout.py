@@ -5,7 +5,8 @@ empty data set, label maps in another convention train on the wrong classes, and
 ends an epoch half way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -17,7 +18,8 @@ from ..errors import UserError
 from .coco import CocoFiles, check_coco
 from .imagefolders import check_image_folders
 from .labelmaps import check_label_maps
-from .paths import Place
+from .paths import LAYOUTS, Place
+from .survey import Survey
 from .tokenlabels import check_token_labels
 
 # RPNs tell object from background, and mmdet's semantic heads count their own classes.
@@ -36,22 +38,38 @@ class Known(NamedTuple):
     class_folders: dict[str, list[str]]
 
 
-def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
+def log(note: str) -> None:
+    """Tell a note to mmengine's current logger."""
+    print_log(note, logger='current')
+
+
+def check_datasets(
+    cfg: Config,
+    splits: Sequence[str],
+    tell: Callable[[str], object] = log,
+    known: Known | None = None,
+) -> dict[str, int | None]:
     """Check the data sets that a config reads for some splits.
 
-    What is checked: folders, annotation files, images, label maps and token labels (values on a
-    sample of them), class names, and the number of classes of the model's heads. COCO's json
+    What is checked: folders, annotation files, images, label maps and token labels (all are there;
+    a sample is read), class names, and the number of classes of the model's heads. COCO's json
     files, mmseg's folders of label maps and mmpretrain's folders of classes are known; of other
     data sets only the folders are checked.
 
     Args:
         cfg: a whole config, after every option was applied.
         splits: of 'train', 'val' and 'test'; one without a data loader is passed over.
+        tell: takes what is worth knowing, a line at a time.
+        known: what earlier calls have read.
+
+    Returns:
+        The number of images that each split uses; None where it is unknown.
 
     Raises:
         UserError: the first thing that is missing or doesn't fit.
     """
-    known = Known(CocoFiles(), {})
+    known = known or Known(CocoFiles(), {})
+    images: dict[str, int | None] = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for split in splits:
             loader = cfg.get(f'{split}_dataloader')
@@ -59,7 +77,38 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                 continue
             evaluators = _as_list(cfg.get(f'{split}_evaluator'))
             for settings in unwrap(loader['dataset']):
-                _check(cfg, split, settings, evaluators, known)
+                survey = _check(cfg, split, settings, evaluators, known)
+                survey.finish(lambda note, split=split: tell(f'{split} data: {note}'))
+                # What a wrapper makes of it is not known.
+                plain = settings is loader['dataset']
+                images[split] = survey.images if plain else None
+    return images
+
+
+def check_places(cfg: Config, splits: Sequence[str]) -> list[str]:
+    """Check only that the folders and files are there that a config's data sets name.
+
+    Returns:
+        The data sets' folders.
+
+    Raises:
+        UserError: the first one that is missing.
+    """
+    roots = []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        for split in splits:
+            loader = cfg.get(f'{split}_dataloader')
+            for settings in unwrap(loader['dataset']) if loader else ():
+                dataset = build_unread(split, settings)
+                place = Place(split, dataset.data_root)
+                place.require_root()
+                if dataset.ann_file and not os.path.isfile(dataset.ann_file):
+                    raise place.missing(dataset.ann_file, 'is missing', LAYOUTS)
+                folders = getattr(dataset, 'data_prefix', {}).values()
+                for folder in filter(None, folders):
+                    place.require_folder(folder)
+                roots.append(os.path.abspath(dataset.data_root or '.'))
+    return list(dict.fromkeys(roots))
 
 
 def unwrap(settings: Mapping) -> Iterator[Mapping]:
@@ -75,34 +124,32 @@ def unwrap(settings: Mapping) -> Iterator[Mapping]:
 
 def _check(
     cfg: Config, split: str, settings: Mapping, evaluators: list[Mapping], known: Known
-) -> None:
+) -> Survey:
     """Check one data set with everything the config has to say about it."""
     if settings.get('backend_args'):
-        print_log(f'{split} data: not on this file system, so not checked', logger='current')
-        return
-    dataset = _build(split, settings)
+        return Survey(['not on this file system, so not checked'])
+    dataset = build_unread(split, settings)
     place = Place(split, dataset.data_root)
     place.require_root()
     classes = dataset.metainfo.get('classes')
+    survey = Survey()
     if _is_coco(dataset):
-        check_coco(dataset, place, evaluators, known.coco, with_masks=_loads_masks(settings))
+        masks, key = _loads_masks(settings), f'{split}_dataloader.dataset'
+        survey = check_coco(dataset, place, evaluators, known.coco, masks, key)
     elif _is_image_folders(dataset):
         classes = check_image_folders(dataset, place, evaluators, known.class_folders)
         if hasattr(dataset, 'token_label_root'):
             check_token_labels(dataset, place, len(classes))
     elif _is_label_maps(dataset):
-        check_label_maps(dataset, place)
+        survey = check_label_maps(dataset, place)
     else:
-        print_log(
-            f'{split} data: {type(dataset).__name__} is not a layout known here; only its folder '
-            'was checked',
-            logger='current',
-        )
-        return
+        kind = type(dataset).__name__
+        return Survey([f'{kind} is not a layout known here; only its folder was checked'])
     _check_heads(cfg, classes, split)
+    return survey
 
 
-def _build(split: str, settings: Mapping) -> BaseDataset:
+def build_unread(split: str, settings: Mapping) -> BaseDataset:
     """Build a data set without reading files, so that its paths and classes are resolved."""
     settings = {**settings, 'pipeline': [], 'lazy_init': True}
     classes = (settings.get('metainfo') or {}).get('classes')

@@ -58,14 +58,28 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     Raises:
         UserError: the config does not say which batch size its learning rate is for.
     """
+    base = base_batch_size(cfg, '--auto-scale-lr')
+    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=base / counts if counts > 1 else base)
+
+
+def base_batch_size(cfg: Config, option: str) -> int:
+    """Return how many images a step the config's learning rate is for.
+
+    Args:
+        cfg: the config.
+        option: what needs it, for the message.
+
+    Raises:
+        UserError: the config does not say.
+    """
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if not base:
         raise UserError(
-            f'--auto-scale-lr: {cfg.filename} does not say for which batch size its learning rate '
+            f'{option}: {cfg.filename} does not say for which batch size its learning rate '
             'is; give it as --cfg-options auto_scale_lr.base_batch_size=16'
         )
-    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
-    cfg.auto_scale_lr = dict(enable=True, base_batch_size=base / counts if counts > 1 else base)
+    return base
 
 
 def from_scratch(cfg: Config) -> None:

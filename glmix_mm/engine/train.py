@@ -1,5 +1,6 @@
 """Trains a detector, a segmentor or a classifier: what tools/train.py calls."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..platform.releases import SCHEME, find_release
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
+from .hardware import GIB, Budget, fit_to_hardware
 from .launch import build_runner, disk_guard, is_first_on_machine
 from .official import accept_official
 from .options import (
@@ -24,6 +26,7 @@ from .options import (
     require,
     set_work_dir,
 )
+from .own_data import classes_from_data
 from .resume import find_latest, read_resumable
 
 AUTO = 'auto'
@@ -54,39 +57,97 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         '--from-scratch', action='store_true', help='do not load pretrained weights'
     )
+    parser.add_argument(
+        '--classes-from-data',
+        action='store_true',
+        help='take classes and file names from the data set, and set num_classes everywhere',
+    )
+    parser.add_argument(
+        '--mem',
+        type=float,
+        metavar='GIB',
+        help="a GPU's memory: choose batch, accumulation, learning rate and length to fit it",
+    )
+    parser.add_argument('--gpus', type=int, default=1, help='number of GPUs that --mem is for (1)')
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='check everything, measure the memory of one step at the largest shape, do not train',
+    )
     args = parse(parser, argv)
+    budget = read_budget(args)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
     if args.data_root:
         apply_data_root(cfg, args.data_root)
+    notes = classes_from_data(cfg) if args.classes_from_data else []
     if args.from_scratch:
         from_scratch(cfg)
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    train(cfg, args.resume)
+    train(cfg, args.resume, notes, budget, args.dry_run)
 
 
-def train(cfg: Config, resume: str | None = None) -> Runner:
+def read_budget(args: argparse.Namespace) -> Budget | None:
+    """Return what ``--mem`` and ``--gpus`` say, or None without them.
+
+    Raises:
+        UserError: they do not go together with each other or with how the run is started.
+    """
+    if args.gpus < 1 or (args.mem is not None and args.mem <= 0):
+        raise UserError(f'--gpus {args.gpus} --mem {args.mem}: expected numbers above 0')
+    if args.mem is None:
+        if args.gpus > 1:
+            raise UserError('--gpus only tells --mem for how many GPUs to plan; give --mem as well')
+        return None
+    if args.auto_scale_lr:
+        raise UserError('--mem sets the learning rate itself; leave --auto-scale-lr out')
+    if args.launcher != 'none' or (args.gpus > 1 and not args.dry_run):
+        raise UserError(
+            f'--mem with several processes: plan first, python tools/train.py {args.config} --gpus '
+            'N --mem GIB --dry-run, then give tools/dist_train.sh the --cfg-options that it prints'
+        )
+    return Budget(args.gpus, args.mem * GIB)
+
+
+def train(
+    cfg: Config,
+    resume: str | None = None,
+    notes: Sequence[str] = (),
+    budget: Budget | None = None,
+    dry_run: bool = False,
+) -> Runner | None:
     """Check everything that can be checked at once, then train.
 
     Args:
         cfg: the whole config, ``work_dir`` and ``launcher`` included.
         resume: a checkpoint to go on from, 'auto' for the newest in the work folder, or None to
             do what the config's ``resume`` and ``load_from`` say.
+        notes: what there is to say at the start.
+        budget: GPUs that the recipe is to be fitted to.
+        dry_run: measure a step's memory instead of training.
 
     Returns:
-        The runner after training.
+        The runner after training; None after a dry run.
 
     Raises:
         UserError: a mistake in the config, the data or a checkpoint, or a full disk.
     """
+    notes, images = list(notes), {}
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
-            check_datasets(cfg, ['train', 'val'])
-    notes = choose_start(cfg, resume, build_model(cfg))
+            images = check_datasets(cfg, ['train', 'val'], notes.append)
+    model = build_model(cfg)
+    notes += choose_start(cfg, resume, model)
+    if budget or dry_run:
+        notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
+    if dry_run:
+        print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
+        return None
+    del model
     _keep_last_checkpoint(cfg)
     with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
         runner = build_runner(cfg)
@@ -131,12 +192,16 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
         content = accept_official(cfg, model, read(cfg.load_from), cfg.load_from)
         notes.append(check_overlap(expected, content, cfg.load_from, cfg))
     for name in pretrained_checkpoints(cfg.model):
-        _check_pretrained(name)
+        check_pretrained(name)
     return notes
 
 
-def _check_pretrained(name: str) -> None:
-    """Look for a pretrained checkpoint's file now: mmengine would after loading the data."""
+def check_pretrained(name: str) -> None:
+    """Look for a pretrained checkpoint's file now: mmengine would after loading the data.
+
+    Raises:
+        UserError: it is not there.
+    """
     if name.startswith(SCHEME):
         find_release(name)
     elif '://' not in name and not Path(name).expanduser().is_file():
@@ -162,14 +227,21 @@ def _forget_initial_weights(runner: Runner) -> None:
 
 
 def batch_size_note(runner: Runner) -> str:
-    """Return a line with the total batch size, and whether the learning rate is for another."""
+    """Return a line with the batch size, the one the learning rate is for, and the rate used."""
     cfg = runner.cfg
     each, counts = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
     total = each * runner.world_size * counts
     note = f'Batch size: {each} x {runner.world_size} processes'
     note += f' x {counts} accumulated = {total}' if counts > 1 else f' = {total}'
     scaling = cfg.get('auto_scale_lr') or {}
-    base = scaling.get('base_batch_size')
-    if base and base != total and not scaling.get('enable'):
-        note += f"; the config's learning rate is for {base}: --auto-scale-lr would scale it"
+    base, rate = scaling.get('base_batch_size'), cfg.optim_wrapper.optimizer.get('lr')
+    if not base or rate is None:
+        return note
+    base *= counts if scaling.get('enable') else 1  # as enable_auto_scale_lr divided it
+    factor = total / base if scaling.get('enable') else 1
+    note += f'; learning rate {rate * factor:g}'
+    if scaling.get('enable'):
+        return f'{note}, scaled linearly from {rate:g} for {base:g}'
+    if base != total:
+        note += f', which is for {base}: --auto-scale-lr would scale it'
     return note

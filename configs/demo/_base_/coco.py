@@ -53,3 +53,4 @@ val_evaluator = dict(
     metric=['bbox', 'segm'],
 )
 test_evaluator = val_evaluator
+auto_scale_lr = dict(enable=False, base_batch_size=4)

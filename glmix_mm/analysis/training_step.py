@@ -1,0 +1,194 @@
+"""How much memory one step of training takes at the largest shape that a config trains on."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..datasets.coco import CocoFiles
+from ..datasets.layout import build_unread, unwrap
+from ..datasets.paths import Place
+from ..errors import UserError
+from .memory import peak_bytes
+from .samples import OBJECTS, make_targets
+
+RESIZING = ('Resize', 'RandomResize', 'RandomChoiceResize', 'RandomResizedCrop')
+CROPPING = ('RandomCrop',)
+# What torch says of a batch norm that sees a single value, as UperNet's pooling to 1 x 1 leaves.
+ONE_VALUE = 'Expected more than 1 value per channel'
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step took.
+
+    Attributes:
+        batch_size: images in it.
+        held: bytes of weights, gradients and the optimizer's state, which stay.
+        peak: bytes held at a time at most, these included.
+        seconds: what it took; on the CPU with the records of the allocator, which cost time.
+    """
+
+    batch_size: int
+    held: int
+    peak: int
+    seconds: float
+
+
+def training_shape(cfg: Config) -> tuple[int, int]:
+    """Return the largest height and width, px, of a training batch.
+
+    It follows from the pipeline's resizing, or cropping after it, and the padding of batches;
+    images that keep their proportions are as long and as short as the scale allows. Without a
+    resizing step it is that of the largest image that the annotations state.
+
+    Raises:
+        UserError: neither says it.
+    """
+    settings = next(unwrap(cfg.train_dataloader.dataset))
+    preprocessor = {
+        **(cfg.get('data_preprocessor') or {}),
+        **(cfg.model.get('data_preprocessor') or {}),
+    }
+    shape = None
+    for step in settings.get('pipeline', ()):
+        if step['type'] in RESIZING:
+            shape = _resized(step)
+        elif step['type'] in CROPPING:
+            crop = step['crop_size']
+            crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
+            shape = crop if cfg.get('default_scope') == 'mmseg' else crop[::-1]
+    shape = shape or _largest_image(cfg, settings)
+    batches = cfg.train_dataloader.get('batch_sampler') or {}
+    if batches.get('type') != 'AspectRatioBatchSampler' and cfg.get('default_scope') == 'mmdet':
+        shape = (max(shape), max(shape))  # upright and lying images may meet in a batch
+    if preprocessor.get('size'):
+        shape = tuple(map(max, shape, preprocessor['size']))
+    divisor = preprocessor.get('pad_size_divisor') or 1
+    return tuple(math.ceil(side / divisor) * divisor for side in shape)
+
+
+def _resized(step: Mapping) -> tuple[int, int]:
+    scales = step.get('scales') or [step.get('scale')]
+    scales = [(scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales]
+    ratio = max(step.get('ratio_range') or (1,)) if step['type'] == 'RandomResize' else 1
+    width, height = max(scales, key=math.prod)
+    return int(height * ratio), int(width * ratio)
+
+
+def _largest_image(cfg: Config, settings: Mapping) -> tuple[int, int]:
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        dataset = build_unread('train', settings)
+    if not str(dataset.ann_file).endswith('.json'):
+        raise UserError(
+            f'{cfg.filename}: no step of the training pipeline says how large its images are; add '
+            "dict(type='Resize', scale=(width, height)) to it"
+        )
+    found = CocoFiles().read(dataset.ann_file, Place('train', dataset.data_root))
+    widths, heights = zip(*found.annotations.sizes.values(), strict=True)
+    return max(heights), max(widths)
+
+
+def most_objects(model: Mapping) -> int:
+    """Return how many objects an image needs for a step as large as any.
+
+    Mask heads work on the regions that are sampled as objects, at most this many, which a trained
+    network finds on most images.
+    """
+    settings = (model.get('train_cfg') or {}).get('rcnn') or []
+    stages = settings if isinstance(settings, (list, tuple)) else [settings]
+    samplers = [stage['sampler'] for stage in stages if stage.get('sampler')]
+    quotas = [int(sampler['num'] * sampler['pos_fraction']) for sampler in samplers]
+    return max([OBJECTS, *quotas])
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class Prober:
+    """Runs training steps of a config on random images.
+
+    Args:
+        cfg: the whole config.
+        model: its model; it is moved to the device and trained on noise.
+        device: where to.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, device: torch.device):
+        self.device, self.objects = device, most_objects(cfg.model)
+        self.shape = training_shape(cfg)
+        self.model = model.to(device)
+        self.model.train()
+        # One step of the optimizer a batch: with accumulation, gradients stay in place, as here.
+        settings = copy.deepcopy(cfg.optim_wrapper)
+        settings.pop('accumulative_counts', None)
+        with _only_warnings():  # a line for each parameter with options of its own
+            self.wrapper: OptimWrapper = build_optim_wrapper(self.model, settings)
+
+    @property
+    def precision(self) -> str:
+        """Return what the step computes in, and where."""
+        dtype = getattr(self.wrapper, 'cast_dtype', torch.float32)
+        return f'{str(dtype).removeprefix("torch.")} on {self.device.type}'
+
+    def trains_batch_norms(self) -> bool:
+        """Return whether batch norms take the statistics of the batch."""
+        return any(isinstance(m, _BatchNorm) and m.training for m in self.model.modules())
+
+    def run(self, batch_size: int) -> Step | None:
+        """Measure a step of this many images; None if the GPU's memory is too small for it."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        images = torch.randn(batch_size, 3, *self.shape, device=self.device)
+        targets = make_targets(self.model, images, self.objects)
+        try:
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            self.wrapper.optimizer.step()  # makes the optimizer's state
+            held = sum(tensor.nbytes for tensor in self._tensors(parameters))
+            start = time.perf_counter()
+            above = peak_bytes(lambda: self._step(images, targets), self.device)
+            return Step(batch_size, held, held + above, time.perf_counter() - start)
+        except torch.OutOfMemoryError:
+            return None
+        finally:
+            self.model.zero_grad(set_to_none=True)
+
+    def run_two(self) -> list[Step | None]:
+        """Measure the two smallest batches that train."""
+        try:
+            return [self.run(1), self.run(2)]
+        except ValueError as error:
+            if ONE_VALUE not in str(error):
+                raise
+            return [self.run(2), self.run(3)]
+
+    def _step(self, images: Tensor, targets: Sequence) -> None:
+        with self.wrapper.optim_context(self.model):
+            loss, _ = self.model.parse_losses(self.model.loss(images, targets))
+        self.wrapper.update_params(loss)
+
+    def _tensors(self, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:
+        yield from self.model.parameters()
+        yield from self.model.buffers()
+        yield from (parameter.grad for parameter in parameters)
+        for state in self.wrapper.optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))

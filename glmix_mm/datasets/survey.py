@@ -1,0 +1,153 @@
+"""What a look at a data set finds besides the mistake that stops a check: notes and problems."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from PIL import Image
+
+from ..errors import UserError
+
+HEADERS = 5000  # images whose size is read: about 0.1 ms each
+DECODED = 400  # images, or label maps, that are decoded: about 5 ms each
+THREADS = 4  # decoding, and waiting for a disk, lets others work
+ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height change places
+# What Pillow raises for files that are damaged or no images.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+
+class DataErrors(UserError):
+    """Several mistakes in one data set.
+
+    Attributes:
+        problems: a line for each; the message is the first.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        rest = f' ({len(problems) - 1} more: glmix check-data)' if len(problems) > 1 else ''
+        super().__init__(problems[0] + rest)
+        self.problems = list(problems)
+
+
+@dataclass
+class Survey:
+    """What was found in one data set.
+
+    Attributes:
+        notes: what is worth knowing.
+        problems: what has to be mended.
+        images: how many the split uses; None where that is unknown.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    images: int | None = None
+
+    def finish(self, tell: Callable[[str], object]) -> None:
+        """Tell the notes.
+
+        Raises:
+            DataErrors: there are problems.
+        """
+        for note in self.notes:
+            tell(note)
+        if self.problems:
+            raise DataErrors(self.problems)
+
+
+def evenly(items: Sequence[Item], limit: int) -> list[Item]:
+    """Return at most ``limit`` items, evenly chosen, the first among them."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[index * len(items) // limit] for index in range(limit)]
+
+
+def of_all(part: int, whole: int) -> str:
+    """Say how many were looked at: '400 of 20210' or 'all 12'."""
+    return f'all {whole}' if part == whole else f'{part} of {whole}'
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Return the function's results, in the order of the items."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def read_size(path: str, decode: bool = False) -> tuple[int, int]:
+    """Return an image's width and height in pixels, turned as its EXIF orientation says.
+
+    OpenCV, which loads the images for training, turns them in the same way.
+
+    Args:
+        path: of the image.
+        decode: whether to read its pixels as well, which finds a truncated file.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of large images and damaged EXIF
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(ORIENTATION, 1) >= 5
+                if decode:
+                    image.load()
+        except UNREADABLE as error:
+            raise UserError(f'{os.path.abspath(path)}: cannot be read ({error})') from error
+    return (height, width) if turned else (width, height)
+
+
+def survey_images(
+    folder: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]] | None = None
+) -> Survey:
+    """Look whether images can be read and have the sizes that are stated.
+
+    Args:
+        folder: where they are.
+        names: their paths below it.
+        sizes: width and height by name.
+    """
+    survey = Survey()
+    headers, decoded = evenly(names, HEADERS), set(evenly(names, DECODED))
+
+    def look(name: str) -> tuple[int, int] | UserError:
+        try:
+            return read_size(os.path.join(folder, name), decode=name in decoded)
+        except UserError as error:
+            return error
+
+    found = dict(zip(headers, in_threads(look, headers), strict=True))
+    broken = [result for result in found.values() if isinstance(result, UserError)]
+    if broken:
+        survey.problems.append(
+            f'{len(broken)} of the {len(headers)} images looked at cannot be read, the first: '
+            f'{broken[0]}; copy them again, or take them out of the data set'
+        )
+    survey.notes.append(
+        f'{of_all(len(headers), len(names))} images opened, {of_all(len(decoded), len(names))} '
+        'decoded'
+    )
+    good = {name: size for name, size in found.items() if not isinstance(size, UserError)}
+    wrong = [name for name, size in good.items() if sizes and sizes[name] != size]
+    if wrong:
+        first = wrong[0]
+        (width, height), stated = good[first], sizes[first]
+        turned = stated == (height, width)
+        reason = (
+            'the annotations were made before the image was turned as its EXIF data say'
+            if turned
+            else 'the annotations belong to another copy of the image, before it was resized'
+        )
+        survey.problems.append(
+            f'{len(wrong)} of the {len(headers)} images looked at have another size than stated, '
+            f'the first: {first} is {width} x {height}, stated as {stated[0]} x {stated[1]} '
+            f'(perhaps {reason}); correct width and height, and the boxes with them'
+        )
+    return survey

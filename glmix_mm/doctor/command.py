@@ -1,0 +1,80 @@
+"""The command line of ``glmix doctor``."""
+
+import argparse
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from .checks import CHECKS, ERROR, UNKNOWN, Finding
+from .facts import collect
+
+CONFIG = 'maskrcnn_glnet_4g_3x'  # the main job
+WIDTH = 100
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check, print, and return 1 if the job would fail, else 0."""
+    parser = argparse.ArgumentParser(
+        prog='glmix doctor',
+        description='Check what a job needs and say what to mend. Paste its output in bug reports: '
+        'it names no user, host, or environment variable.',
+    )
+    parser.add_argument('config', nargs='?', default=CONFIG, help=f'of the job ({CONFIG})')
+    parser.add_argument('--data-root', help="folder of the job's data set")
+    parser.add_argument('--json', action='store_true', help='print json')
+    args = parser.parse_args(argv)
+    findings = diagnose(collect(args.config, args.data_root))
+    print(to_json(findings, args.config) if args.json else to_text(findings, args.config))
+    return int(would_fail(findings))
+
+
+def diagnose(facts: dict) -> list[Finding]:
+    """Return every check's finding, with the home folder's name left out."""
+    home = str(Path.home())
+    findings = []
+    for check in CHECKS:
+        finding = check(facts)
+        if home != '/':
+            finding = Finding(*(text.replace(home, '~') for text in finding))
+        findings.append(finding)
+    return findings
+
+
+def would_fail(findings: Sequence[Finding]) -> bool:
+    """Tell whether the job would fail: an error, or nothing to say that it would not."""
+    return any(finding.verdict in (ERROR, UNKNOWN) for finding in findings)
+
+
+def to_json(findings: Sequence[Finding], config: str) -> str:
+    """Return the findings as json."""
+    checks = [finding._asdict() for finding in findings]
+    return json.dumps(dict(config=config, would_fail=would_fail(findings), checks=checks), indent=2)
+
+
+def to_text(findings: Sequence[Finding], config: str) -> str:
+    """Return the findings as lines, with the verdict on the job at the end."""
+    lines = []
+    for finding in findings:
+        lines.append(_wrap(f'{finding.verdict:<12}{finding.name:<13}', finding.found))
+        if finding.fix:
+            lines.append(_wrap(' ' * 25, f'-> {finding.fix}'))
+    errors = sum(finding.verdict == ERROR for finding in findings)
+    if would_fail(findings):
+        lines.append(f'\nTraining {config} would fail here: {errors} to mend.')
+    else:
+        lines.append(f'\nTraining {config} can start.')
+    return '\n'.join(lines)
+
+
+def _wrap(head: str, text: str) -> str:
+    # Words stay whole, so that paths and commands can be copied.
+    indent = ' ' * len(head)
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,294 @@
+"""Fits a config to a data set of one's own: where its files are, and which classes it has.
+
+Where the files do not lie as the config says, they are looked for in the layouts that exporters and
+mmseg's users have. Classes come from the ``categories`` of the training annotations (detection), or
+from ``classes.txt`` beside the folders, a name a line in the order of the labels (segmentation).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from ..datasets.coco import read_coco
+from ..datasets.labelmaps import IGNORED
+from ..datasets.layout import heads_classes, unwrap
+from ..datasets.paths import Place, some
+from ..datasets.survey import of_all
+from ..datasets.survey_labels import refuse_other_archives, sample
+from ..errors import UserError
+from ..visualization.palette import distinct_colours
+from .options import SPLITS, nested_dicts
+
+CLASSES = 'classes.txt'
+SHOWN = 20  # classes that a note lists
+# What stands for {} in the paths below.
+SPLIT_NAMES = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test')}
+ANNOTATIONS = (
+    'annotations/instances_{}2017.json',
+    'annotations/instances_{}.json',
+    'annotations/{}.json',
+    '{}/_annotations.coco.json',
+    '{}.json',
+)
+IMAGES = ('{}2017', 'images/{}', '{}', 'images', '.')
+PAIRS = (  # of folders of images and of label maps
+    ('images/{}', 'annotations/{}'),
+    ('img_dir/{}', 'ann_dir/{}'),
+    ('images/{}', 'labels/{}'),
+    ('images/{}', 'masks/{}'),
+    ('{}/images', '{}/labels'),
+    ('{}/images', '{}/masks'),
+)
+TRIED = 5  # images whose label map is looked for, to learn how label maps are named
+LABEL_MAPS_READ = 2000  # to find out how many labels there are
+DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
+INSTANCES = 'maskrcnn_glnet_4g_1x'
+SEGMENTATION = 'semfpn_glnet_4g_80k'
+
+
+def classes_from_data(cfg: Config) -> list[str]:
+    """Set paths, classes and every ``num_classes`` of a config to those of its data set.
+
+    Args:
+        cfg: a detector's or segmentor's config; its ``data_root`` is the data set's folder.
+
+    Returns:
+        What was found, to be told.
+
+    Raises:
+        UserError: there are no such files, no names, or labels that do not go with the names.
+    """
+    scope = cfg.get('default_scope')
+    if scope == 'mmdet':
+        classes, notes = _use_coco(cfg)
+    elif scope == 'mmseg':
+        classes, notes = _use_label_maps(cfg)
+    else:
+        raise UserError(
+            f'--classes-from-data: {cfg.filename} is for {scope}; only the classes of '
+            "detectors (COCO's json) and segmentors (label maps) are read"
+        )
+    set_classes(cfg, classes)
+    return [*notes, f'{len(classes)} classes: {some(classes, SHOWN)}']
+
+
+def set_classes(cfg: Config, classes: Sequence[str]) -> None:
+    """Set the classes of every data set, and ``num_classes`` of every head.
+
+    Raises:
+        UserError: a loss weighs another number of classes.
+    """
+    palette = [tuple(colour) for colour in distinct_colours(len(classes))]
+    for dataset in _datasets(cfg):
+        dataset['metainfo'] = dict(classes=tuple(classes), palette=palette)
+    keys = [key for key, _ in heads_classes(cfg.model, 'model')]
+    cfg.merge_from_dict({key: len(classes) for key in keys})
+    for settings in nested_dicts(cfg.model):
+        weights = settings.get('class_weight')
+        # Detectors' softmax losses weigh the background as well.
+        if isinstance(weights, (list, tuple)) and len(weights) - len(classes) not in (0, 1):
+            raise UserError(
+                f'{settings.get("type")}.class_weight of {cfg.filename} has {len(weights)} '
+                f'weights, but the data have {len(classes)} classes; set as many, or None'
+            )
+
+
+def suiting_config(folder: Path) -> str:
+    """Return the name of a config for the data set in a folder.
+
+    Raises:
+        UserError: the folder holds neither of the layouts known here.
+    """
+    found = _find_annotations(folder, 'train')
+    if found:
+        content = read_coco(str(folder / found[0]), Place('train', str(folder)))
+        boxes = content.get('annotations') or []
+        return INSTANCES if boxes and all(box.get('segmentation') for box in boxes) else DETECTION
+    if _find_pair(folder, 'train'):
+        return SEGMENTATION
+    refuse_other_archives(str(folder))
+    expected = _expected('train', [*ANNOTATIONS, *map(' and '.join, PAIRS)])
+    raise UserError(f'{folder.absolute()}: {expected}')
+
+
+def _datasets(cfg: Config, *splits: str) -> Iterator[ConfigDict]:
+    for split in splits or SPLITS:
+        loader = cfg.get(f'{split}_dataloader')
+        yield from unwrap(loader.dataset) if loader else ()
+
+
+def _root(cfg: Config) -> Path:
+    return Path(next(_datasets(cfg, 'train')).get('data_root') or '.')
+
+
+def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
+    """Set the data sets' and evaluators' paths; return the categories' names, and notes."""
+    root = _root(cfg)
+    files = {}
+    for split in SPLITS:
+        for dataset in _datasets(cfg, split):
+            files[split] = _place_coco(root, split, dataset)
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
+            if evaluator.get('ann_file'):
+                evaluator['ann_file'] = str(root / files[split])
+    path = root / files['train']
+    categories = read_coco(str(path), Place('train', str(root)))['categories']
+    if not categories:
+        raise UserError(f"{path}: its 'categories' are empty; expected a name for each class")
+    return [category['name'] for category in categories], [f'Classes from {path}']
+
+
+def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
+    """Set where a data set's annotations and images are; return its annotation file."""
+    prefix = dataset.get('data_prefix') or {}
+    named = root / (dataset.get('ann_file') or ''), root / (prefix.get('img') or '')
+    if not (named[0].is_file() and named[1].is_dir() and any(named[1].iterdir())):
+        found = _find_annotations(root, split)
+        if found is None:
+            expected = _expected(split, ANNOTATIONS)
+            raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
+        dataset['ann_file'], images = found
+        dataset['data_prefix'] = dict(img=images)
+    return dataset['ann_file']
+
+
+def _find_annotations(root: Path, split: str) -> tuple[str, str] | None:
+    """Return the annotation file of a split and the folder of its images, below the root."""
+    for path in _candidates(split, ANNOTATIONS):
+        if (root / path).is_file():
+            return path, _find_images(root, split, path)
+    return None
+
+
+def _find_images(root: Path, split: str, path: str) -> str:
+    """Return the folder that has the first image that an annotation file lists."""
+    images = read_coco(str(root / path), Place(split, str(root)))['images']
+    folders = [os.path.dirname(path), *_candidates(split, IMAGES)]
+    for folder in folders:
+        if images and (root / folder / images[0]['file_name']).is_file():
+            return folder
+    raise UserError(
+        f'{root / path}: its first image, {images[0]["file_name"] if images else "none"}, is in '
+        f'none of {some(folders, 12)} of {root.absolute()}; put the images into one of them'
+    )
+
+
+def _use_label_maps(cfg: Config) -> tuple[list[str], list[str]]:
+    """Set the data sets' type and paths; return the names of their classes, and notes."""
+    root = _root(cfg)
+    refuse_other_archives(str(root))
+    for split in SPLITS:
+        for dataset in _datasets(cfg, split):
+            _place_label_maps(root, split, dataset)
+    train = next(_datasets(cfg, 'train'))
+    folder = root / train.data_prefix['seg_map_path']
+    paths = sorted(str(path) for path in folder.rglob(f'*{train.seg_map_suffix}'))
+    chosen, counts = sample(paths, LABEL_MAPS_READ)
+    looked = of_all(len(chosen), len(paths))
+    classes, reduce = _name_labels(root, sorted(set(counts) - {IGNORED}), looked)
+    for dataset in _datasets(cfg):
+        dataset['reduce_zero_label'] = reduce
+    # mmseg's pipelines repeat the setting, and insist that it is the data set's.
+    loaders = [cfg.get(f'{split}_dataloader') for split in SPLITS]
+    for step in nested_dicts([*filter(None, loaders), cfg.get('tta_pipeline')]):
+        if step.get('type') == 'LoadAnnotations':
+            step.pop('reduce_zero_label', None)
+    zero = '0 is ignored, 1 is the first class' if reduce else '0 is the first class'
+    source = root / CLASSES if (root / CLASSES).is_file() else f'the labels of {folder}'
+    return classes, [f'Classes from {source} ({looked} label maps read); label {zero}']
+
+
+def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> None:
+    prefix = dataset.get('data_prefix') or {}
+    found = [prefix.get('img_path'), prefix.get('seg_map_path')]
+    if not all(part and (root / part).is_dir() for part in found):
+        found = _find_pair(root, split)
+        if not found:
+            expected = _expected(split, [*map(' and '.join, PAIRS)])
+            raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
+    images, labels = found
+    dataset['type'] = 'BaseSegDataset'
+    dataset['data_prefix'] = dict(img_path=images, seg_map_path=labels)
+    dataset['img_suffix'], dataset['seg_map_suffix'] = _suffixes(root / images, root / labels)
+
+
+def _find_pair(root: Path, split: str) -> tuple[str, str] | None:
+    """Return the folders of a split's images and label maps, below the root."""
+    for images, labels in PAIRS:
+        for name in SPLIT_NAMES['train' if split == 'train' else 'val']:
+            pair = images.format(name), labels.format(name)
+            if all((root / part).is_dir() for part in pair):
+                return pair
+    return None
+
+
+def _suffixes(images: Path, labels: Path) -> tuple[str, str]:
+    """Return the endings of the images and of their label maps.
+
+    Raises:
+        UserError: no label map begins with the name of an image.
+    """
+    names = sorted(str(path.relative_to(images)) for path in images.rglob('*') if path.is_file())
+    maps = sorted(str(path.relative_to(labels)) for path in labels.rglob('*') if path.is_file())
+    endings = Counter(os.path.splitext(name)[1] for name in names)
+    if not endings:
+        raise UserError(f'{images.absolute()}: holds no images')
+    ending = endings.most_common(1)[0][0]
+    stems = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    for stem in stems[:TRIED]:  # the first may lack its label map, which is told later
+        for name in maps:
+            rest = name.removeprefix(stem)
+            if rest != name and not rest[0].isalnum():
+                return ending, rest
+    raise UserError(
+        f'{labels.absolute()}: no label map begins with {stems[0]}, the name of the first image in '
+        f'{images.absolute()}; give label maps the names of their images'
+    )
+
+
+def _name_labels(root: Path, labels: Sequence[int], looked: str) -> tuple[list[str], bool]:
+    """Return the names of the classes, and whether label 0 is to be ignored.
+
+    Args:
+        root: the data set's folder.
+        labels: those in the label maps, without 255, sorted.
+        looked: at how many label maps, for the messages.
+
+    Raises:
+        UserError: the labels do not go with the names, or are of fewer than two classes.
+    """
+    path, top = root / CLASSES, labels[-1] if labels else 0
+    if path.is_file():
+        lines = path.read_text(encoding='utf-8').splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+        if top > len(names):
+            raise UserError(
+                f'{path.absolute()}: names {len(names)} classes, but the label maps ({looked} '
+                f'read) go up to {top}; expected 0 to {len(names) - 1}, or 1 to {len(names)} with '
+                '0 ignored'
+            )
+        if len(set(names)) < len(names):
+            raise UserError(f'{path.absolute()}: names a class twice; expected a name a line')
+    else:
+        names = [f'label {label}' for label in range(top + 1)]
+    if len(names) < 2:
+        raise UserError(
+            f'{root.absolute()}: the label maps ({looked} read) hold {some(labels) or "nothing"} '
+            f'and perhaps {IGNORED}, which is ignored; expected two classes or more, background '
+            'included: write them as 0, 1, ..., or name them in classes.txt'
+        )
+    return names, top == len(names)
+
+
+def _candidates(split: str, patterns: Sequence[str]) -> list[str]:
+    names = SPLIT_NAMES['train' if split == 'train' else 'val']
+    return [pattern.format(name) for pattern in patterns for name in names]
+
+
+def _expected(split: str, patterns: Sequence[str]) -> str:
+    names = ' or '.join(SPLIT_NAMES['train' if split == 'train' else 'val'])
+    return f'nothing found for {split}; expected {"; ".join(patterns)} ({{}} being {names})'

@@ -1,0 +1,82 @@
+"""The tutorial's commands, one by one, as they stand on the page."""
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from mmengine.logging import MMLogger
+from pycocotools.coco import COCO
+
+from glmix_mm.__main__ import main
+from glmix_mm.engine.cli import run
+from glmix_mm.platform.checkpoint import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / 'docs' / 'own_data.md').read_text()
+NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']
+
+
+def call(command):
+    """Run a line of the page in this process; importing everything anew would take minutes."""
+    program, *arguments = shlex.split(command)
+    if program == 'glmix':
+        return main(arguments)
+    assert program == 'python'
+    tool = re.fullmatch(r'tools/(\w+)\.py', arguments.pop(0))[1]
+    assert (ROOT / 'tools' / f'{tool}.py').is_file()
+    return run(importlib.import_module(f'glmix_mm.engine.{tool}').main, arguments)
+
+
+@pytest.fixture(scope='module')
+def followed(tmp_path_factory):
+    """Return the folder in which the whole page was followed, and what each command printed."""
+    folder = tmp_path_factory.mktemp('page')
+    (folder / 'configs').symlink_to(ROOT / 'configs')
+    blocks = re.findall(r'^```(\w*)\n(.*?)^```', PAGE, re.M | re.S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        commands = []
+        for language, text in blocks:
+            if language == 'python':
+                exec(compile(text, 'own_data.md', 'exec'), {})
+                continue
+            for command in text.splitlines():
+                assert call(command) == 0, command
+                MMLogger._instance_dict.clear()
+                commands.append(command)
+    return folder, commands
+
+
+def test_every_kind_of_command_was_run(followed):
+    _, commands = followed
+    words = [' '.join(command.split()[:2]) for command in commands]
+    tools = [f'python tools/{name}.py' for name in ('train', 'test', 'predict')]
+    assert words == ['glmix check-data', *tools, 'glmix check-data', *tools, tools[0]]
+
+
+def test_the_checkpoints_know_the_classes(followed):
+    folder, _ = followed
+    for name, classes in (('boxes', NAMES), ('maps', ['floor', *NAMES])):
+        meta = read_checkpoint(folder / 'runs' / name / 'iter_10.pth')['meta']
+        assert list(meta['dataset_meta']['classes']) == classes
+
+
+def test_the_tests_scored_the_right_classes(followed):
+    folder, _ = followed
+    scores = max((folder / 'runs/boxes').glob('*/2*.json')).read_text()
+    assert 'coco/segm_mAP' in scores
+    log = max((folder / 'runs/maps').glob('*/2*.log')).read_text()
+    assert all(re.search(rf'\| +{name} +\|', log) for name in ['floor', *NAMES])
+
+
+def test_predictions_carry_the_names(followed):
+    folder, _ = followed
+    coco = COCO(folder / 'runs/boxes/predictions/predictions.json')
+    assert [category['name'] for category in coco.cats.values()] == NAMES
+    results = json.loads((folder / 'runs/maps/predictions/predictions.json').read_text())
+    assert results['classes'] == ['floor', *NAMES]
+    assert len(results['images']) == 4

@@ -1,0 +1,296 @@
+"""Each check's verdict on faked facts: what users of the OpenMMLab stack run into."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from glmix_mm.doctor import command, is_running
+from glmix_mm.doctor.checks import CHECKS, INSTALL, SUPPORTED, release
+from glmix_mm.doctor.facts import FORKS, OFFICIAL, read_facts
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = {
+    'mmengine': '0.10.7',
+    'mmcv': None,
+    'mmcv-lite': '2.1.0',
+    'mmdet': '3.3.0',
+    'mmsegmentation': '1.2.2',
+    'mmpretrain': '1.2.0',
+    **{name: None for names in FORKS.values() for name in names},
+    'glmix_mm': '0.1.0',
+    'numpy': '2.4.6',
+    'setuptools': '80.10.2',
+    'torch': '2.15.0',
+    'torchvision': '0.29.2',
+}
+IMPORTED = ['numpy', 'torch', 'torchvision', 'pkg_resources', 'mmengine', 'glmix_mm', 'mmcv']
+IMPORTED += ['mmcv.ops', 'mmdet.apis', 'mmseg.apis', 'mmpretrain']
+GPU = dict(name='NVIDIA A100', memory=80 * 2**30)
+FORKED = {name: None for names in OFFICIAL.values() for name in names} | {
+    name: '3.0' for names in FORKS.values() for name in names
+}
+ERROR = dict(error='ImportError: no', kind='ImportError')
+
+
+def good():
+    """Return the facts of a machine on which everything is right."""
+    return dict(
+        python=dict(version=[3, 11, 7], system='Linux'),
+        distributions=dict(VERSIONS),
+        disk=dict(free=50e9, shared=8 * 2**30),
+        driver=True,
+        probe={
+            **{name: dict(version=VERSIONS.get(name) or '1.0', file='x') for name in IMPORTED},
+            'numpy bridge': dict(sum=2.0),
+            'torchvision ops': dict(kept=1),
+            'ops': dict(by='torchvision'),
+            'gpu': dict(cuda='13.2', hip=None, devices=[GPU], bf16=True),
+            'data': dict(folders=['/data/coco']),
+            'weights': dict(names=['glmix://glnet_4g']),
+        },
+    )
+
+
+def diagnose(changes):
+    """Return the findings by name, with facts changed at 'a/b' paths."""
+    facts = good()
+    for path, value in changes.items():
+        *parents, last = path.split('/')
+        node = facts
+        for parent in parents:
+            node = node[parent]
+        if isinstance(value, dict) and last == 'distributions':
+            node[last].update(value)
+        else:
+            node[last] = value
+    return {finding.name: finding for finding in command.diagnose(facts)}
+
+
+def test_a_good_machine_passes():
+    findings = diagnose({})
+    assert [finding.verdict for finding in findings.values()] == ['ok'] * len(CHECKS)
+    assert not any(finding.fix for finding in findings.values())
+    assert findings['GPU'].found == 'NVIDIA A100 (80 GiB); torch is built for CUDA 13.2'
+    assert not command.would_fail(findings.values())
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes', 'verdict', 'found', 'fix'),
+    [
+        ('Python', {'python/version': [3, 9, 1]}, 'error', '3.9.1', 'Python 3.10 or newer'),
+        ('torch', {'probe/torch': ERROR}, 'error', '2.15.0 is installed, but', 'pip install torch'),
+        (
+            'torch',
+            {'probe/torch': dict(version='2.5.1+cu121')},
+            'error',
+            '2.6 or newer is needed',
+            'pip install --upgrade torch',
+        ),
+        (
+            'torchvision',
+            {'probe/torchvision ops': dict(error='RuntimeError: torchvision::nms does not exist')},
+            'error',
+            'torchvision::nms does not exist',
+            'torch torchvision',
+        ),
+        (
+            'numpy',
+            {'probe/numpy bridge': dict(error='RuntimeError: Numpy is not available')},
+            'error',
+            'torch cannot use it',
+            "'numpy<2'",
+        ),
+        (
+            'setuptools',
+            {'probe/pkg_resources': ERROR, 'distributions': {'setuptools': '82.0.1'}},
+            'error',
+            '82.0.1: has no pkg_resources',
+            "pip install 'setuptools<81'",
+        ),
+        (
+            'setuptools',
+            {'probe/pkg_resources': ERROR, 'distributions': FORKED},
+            'ok',
+            'does without',
+            '',
+        ),
+        ('mm packages', {'distributions': FORKED}, 'warning', 'not the versions', ''),
+        (
+            'mm packages',
+            {'distributions': {'onedl-mmcv': '2.3.6'}},
+            'error',
+            'onedl-* forks overwrite each other',
+            'pip uninstall --yes mmengine mmcv-lite mmdet mmsegmentation mmpretrain onedl-mmcv &&',
+        ),
+        (
+            'mm packages',
+            {'distributions': {'mmcv': '2.1.0'}},
+            'error',
+            'mmcv and mmcv-lite are one module',
+            'pip uninstall --yes mmcv mmcv-lite',
+        ),
+        (
+            'mm packages',
+            {'distributions': {'mmcv': '2.2.0', 'mmcv-lite': None}},
+            'error',
+            'mmcv must be at least 2.0.0 and below 2.2.0',
+            INSTALL,
+        ),
+        (
+            'mm packages',
+            {'distributions': {'mmsegmentation': None}, 'probe/mmseg.apis': ERROR},
+            'error',
+            'missing: mmsegmentation',
+            INSTALL,
+        ),
+        (
+            'imports',
+            {'probe/mmdet.apis': dict(error='AssertionError: MMCV==2.2.0 is used')},
+            'error',
+            'mmdet cannot be imported; the first: AssertionError: MMCV==2.2.0 is used',
+            INSTALL,
+        ),
+        (
+            'ops',
+            {'probe/ops': dict(error='ImportError: _ext.so: undefined symbol')},
+            'error',
+            'undefined symbol',
+            "pip install 'mmcv-lite==2.1.0'",
+        ),
+        ('ops', {'probe/ops': dict(by='compiled')}, 'ok', 'the compiled mmcv', ''),
+        (
+            'GPU',
+            {'probe/gpu': dict(error='RuntimeError: no kernel image is available')},
+            'error',
+            'no kernel image',
+            'pytorch.org',
+        ),
+        (
+            'GPU',
+            {'probe/gpu': dict(cuda=None, hip=None, devices=[])},
+            'warning',
+            'torch is built for CPUs',
+            '--force-reinstall',
+        ),
+        (
+            'GPU',
+            {'probe/gpu': dict(cuda='13.2', hip=None, devices=[])},
+            'warning',
+            'torch finds no GPU',
+            'update the driver',
+        ),
+        (
+            'GPU',
+            {'probe/gpu': dict(cuda='13.2', hip=None, devices=[]), 'driver': False},
+            'warning',
+            'training runs on the CPU',
+            'the demo does not',
+        ),
+        ('precision', {'probe/gpu/bf16': False}, 'ok', 'float16', ''),
+        ('disk', {'disk/free': 0.3e9}, 'error', '0.3 GB free', '--work-dir'),
+        ('disk', {'disk/free': 2e9}, 'warning', '5 checkpoints of 0.56 GB', '--work-dir'),
+        ('disk', {'disk/shared': 64 * 2**20}, 'warning', '/dev/shm has 64 MiB', '--shm-size'),
+        (
+            'data',
+            {'probe/data': dict(error='UserError: train data: /d is missing; expected a/, b/')},
+            'error',
+            'train data: /d is missing',
+            'expected a/, b/',
+        ),
+        (
+            'weights',
+            {'probe/weights': dict(error='UserError: x.pth is not in /a. Fetch the file')},
+            'error',
+            'x.pth is not in /a',
+            'Fetch the file',
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_fix(name, changes, verdict, found, fix):
+    finding = diagnose(changes)[name]
+    assert finding.verdict == verdict
+    assert found in finding.found
+    assert fix in finding.fix
+    assert bool(fix) == bool(finding.fix)
+
+
+@pytest.mark.parametrize('topic', sorted(good()['probe']))
+@pytest.mark.parametrize('state', ['error', 'absent'])
+def test_no_check_stumbles_over_what_others_lack(topic, state):
+    facts = good()
+    if state == 'error':
+        facts['probe'][topic] = dict(ERROR)
+    else:
+        places = list(facts['probe'])
+        for later in places[places.index(topic) :]:  # Python ended there
+            del facts['probe'][later]
+    findings = command.diagnose(facts)
+    assert len(findings) == len(CHECKS)
+    if topic != 'pkg_resources' or state == 'absent':
+        assert command.would_fail(findings)
+
+
+def test_nothing_known_at_all():
+    facts = good()
+    facts['probe'] = {}
+    findings = command.diagnose(facts)
+    assert command.would_fail(findings)
+    assert 'would fail here' in command.to_text(findings, 'a')
+
+
+def test_a_process_that_died_is_told():
+    lines = '["torch", null]\n["torch", {"version": "2.15"}]\n["mmcv", null]\n'
+    facts = read_facts(lines, 'Python ended with status -11')
+    assert facts['torch'] == dict(version='2.15')
+    assert facts['mmcv']['error'] == 'Python ended with status -11'
+
+
+def test_the_home_folder_is_shortened(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/jane')
+    findings = diagnose({'probe/data': dict(folders=['/home/jane/coco'])})
+    text = command.to_text(findings.values(), 'a')
+    assert '~/coco' in text
+    assert 'jane' not in text
+    report = json.loads(command.to_json(list(findings.values()), 'a'))
+    assert report['would_fail'] is False
+    assert report['checks'][0] == dict(name='Python', verdict='ok', found='3.11.7, Linux', fix='')
+
+
+def test_versions_are_those_of_the_requirements():
+    files = [ROOT / 'requirements' / f'{name}.txt' for name in ('mminstall', 'optional')]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    wanted = {r.name: r for r in (Requirement(x) for x in lines if x and x[0] != '#')}
+    assert set(SUPPORTED) == set(wanted) | {'mmcv'}
+    for name, requirement in wanted.items():
+        bounds = {s.operator: release(s.version) for s in requirement.specifier}
+        assert SUPPORTED[name] == (bounds['>='], bounds['<'])
+        pinned = f'{name}==' + {k: v for k, v in VERSIONS.items() if v}[name]
+        assert pinned in INSTALL
+        assert pinned in (ROOT / 'requirements' / 'constraints.txt').read_text()
+
+
+@pytest.mark.parametrize(
+    ('line', 'expected'),
+    [
+        ('python -m glmix_mm doctor', True),
+        ('python -X dev -m glmix_mm doctor --json', True),
+        ('/venv/bin/python /venv/bin/glmix doctor', True),
+        ('C:\\python.exe glmix.exe doctor', True),
+        ('python -m glmix_mm train doctor', False),
+        ('python tools/train.py doctor', False),
+        ('pytest', False),
+    ],
+)
+def test_the_doctor_is_recognised(line, expected, monkeypatch):
+    monkeypatch.setattr('sys.orig_argv', line.split())
+    assert is_running() is expected
+
+
+def test_facts_are_left_as_they_are():
+    facts = good()
+    before = copy.deepcopy(facts)
+    command.diagnose(facts)
+    assert facts == before

@@ -1,0 +1,81 @@
+"""``python -m glmix_mm doctor`` as a process, where packages are whole, broken or deadly."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glmix_mm.__main__ import COMMANDS, main
+from glmix_mm.datasets.demo import write_demo_dataset
+
+ROOT = Path(__file__).parents[2]
+
+
+def doctor(cwd, *arguments, stubs=None):
+    paths = [stubs, ROOT, os.environ.get('PYTHONPATH')]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(str(p) for p in paths if p))
+    command = [sys.executable, '-m', 'glmix_mm', 'doctor', '--json', *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert 'Traceback' not in done.stderr
+    report = json.loads(done.stdout)
+    assert done.returncode == report['would_fail']
+    return {check['name']: check for check in report['checks']}
+
+
+def stub(folder, name, code):
+    (folder / name).mkdir(parents=True)
+    (folder / name / '__init__.py').write_text(code)
+    return folder
+
+
+def test_where_everything_is_whole(tmp_path):
+    root = write_demo_dataset(tmp_path / 'set', num_train=2, num_val=2, image_size=32)
+    checks = doctor(tmp_path, 'maskrcnn_glnet_nano', '--data-root', root / 'coco')
+    assert {check['verdict'] for check in checks.values()} <= {'ok', 'warning'}
+    assert checks['torch']['found'].startswith('2.')
+    assert checks['data']['found'].startswith(str(root / 'coco'))
+
+
+def test_where_torch_cannot_be_loaded(tmp_path):
+    broken = stub(tmp_path / 'stubs', 'torch', 'raise OSError("libcudart.so.13: cannot open")')
+    checks = doctor(tmp_path, stubs=broken)
+    assert checks['torch']['verdict'] == 'error'
+    assert 'OSError: libcudart.so.13: cannot open' in checks['torch']['found']
+    assert checks['imports']['verdict'] == 'error'
+    assert checks['GPU']['verdict'] == checks['data']['verdict'] == 'not checked'
+    assert checks['mm packages']['verdict'] == 'ok'
+
+
+def test_where_an_import_ends_python(tmp_path):
+    deadly = stub(tmp_path / 'stubs', 'mmcv', 'import os\nos._exit(11)')
+    checks = doctor(tmp_path, stubs=deadly)
+    assert checks['imports']['verdict'] == 'error'
+    assert 'Python ended with status 11' in checks['imports']['found']
+    assert checks['torch']['verdict'] == 'ok'
+
+
+def test_the_console_script_is_there():
+    target = re.search(r'glmix = ([\w.]+):(\w+)', (ROOT / 'setup.py').read_text())
+    assert getattr(importlib.import_module(target[1]), target[2]) is main
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, '--help'])
+    assert ended.value.code == 0
+    assert f'glmix {name}' in capsys.readouterr().out
+
+
+def test_an_unknown_command_lists_the_known(capsys):
+    assert main(['docter']) == 2
+    err = capsys.readouterr().err
+    assert all(name in err for name in COMMANDS)
+    assert main(['--help']) == 0

@@ -1,0 +1,223 @@
+"""Classes and paths that a config takes from a data set; training with them is the tutorial's."""
+
+import copy
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glmix_mm.datasets.layout import check_datasets, heads_classes, unwrap
+from glmix_mm.engine import own_data
+from glmix_mm.engine.check_data import main as check_data
+from glmix_mm.engine.cli import run
+from glmix_mm.engine.config import load_config
+from glmix_mm.engine.options import apply_data_root
+from glmix_mm.errors import UserError
+
+NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']
+COCO, ADE = 'coco', 'ade/ADEChallengeData2016'
+
+
+@pytest.fixture
+def boxes(demo_root, tmp_path):
+    """Return a copy of the demo set in COCO's layout, with other names."""
+    root = Path(shutil.copytree(demo_root / COCO, tmp_path / 'boxes'))
+    for path in (root / 'annotations').iterdir():
+        content = json.loads(path.read_text())
+        for category, name in zip(content['categories'], NAMES, strict=True):
+            category['name'] = name
+        path.write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def maps(demo_root, tmp_path):
+    """Return a copy of the demo set in ADE20K's layout, with names in classes.txt."""
+    root = Path(shutil.copytree(demo_root / ADE, tmp_path / 'maps'))
+    (root / 'classes.txt').write_text('\n'.join(['floor', *NAMES]) + '\n')
+    return root
+
+
+@functools.cache
+def loaded(name):
+    return load_config(name)
+
+
+def fitted(name, root):
+    cfg = copy.deepcopy(loaded(name))
+    apply_data_root(cfg, str(root))
+    return cfg, own_data.classes_from_data(cfg)
+
+
+def failure(name, root):
+    with pytest.raises(UserError) as caught:
+        fitted(name, root)
+    return str(caught.value)
+
+
+def datasets(cfg):
+    for split in ('train', 'val', 'test'):
+        yield from unwrap(cfg[f'{split}_dataloader'].dataset)
+
+
+@pytest.mark.parametrize(
+    ('name', 'heads'),
+    [
+        ('maskrcnn_glnet_4g_1x', ['roi_head.bbox_head', 'roi_head.mask_head']),
+        (
+            'cascademaskrcnn_dilateformer_tiny_3x',
+            [*(f'roi_head.bbox_head.{i}' for i in range(3)), 'roi_head.mask_head'],
+        ),
+    ],
+)
+def test_a_detector_gets_the_names_everywhere(name, heads, boxes):
+    cfg, notes = fitted(name, boxes)
+    assert dict(heads_classes(cfg.model, 'model')) == {
+        f'model.{head}.num_classes': 5 for head in heads
+    }
+    for dataset in datasets(cfg):
+        assert list(dataset.metainfo.classes) == NAMES
+        assert len(set(dataset.metainfo.palette)) == 5
+    assert cfg.model.get('rpn_head', {}).get('num_classes') is None
+    assert notes[-1] == "5 classes: 'coin', 'tile', 'sign', 'medal', 'washer'"
+    assert check_datasets(cfg, ['train', 'val', 'test'], notes.append)['train'] == 7  # 1 is empty
+
+
+def test_a_segmentor_gets_the_names_everywhere(maps):
+    cfg, notes = fitted('upernet_glnet_4g_160k', maps)
+    assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 6
+    for dataset in datasets(cfg):
+        assert list(dataset.metainfo.classes) == ['floor', *NAMES]
+        assert dataset.reduce_zero_label is True
+        steps = [step for step in dataset.pipeline if step['type'] == 'LoadAnnotations']
+        assert steps and not any('reduce_zero_label' in step for step in steps)
+    assert 'label 0 is ignored, 1 is the first class' in notes[0]
+    check_datasets(cfg, ['train', 'val', 'test'], notes.append)
+
+
+@pytest.mark.parametrize('way', own_data.ANNOTATIONS)
+def test_annotations_are_found(way, boxes):
+    val = 'valid' if '_annotations' in way else 'val'
+    folders = {'train': 'train', 'val': val}
+    for split, name in folders.items():
+        target = boxes / way.format(name)
+        target.parent.mkdir(exist_ok=True)
+        (boxes / f'annotations/instances_{split}2017.json').rename(target)
+        beside = '_annotations' in way
+        images = boxes / name if beside else boxes / 'images' / name
+        images.parent.mkdir(exist_ok=True)
+        images.mkdir(exist_ok=True)
+        for path in (boxes / f'{split}2017').iterdir():
+            path.rename(images / path.name)
+    cfg, notes = fitted('maskrcnn_glnet_4g_1x', boxes)
+    assert cfg.test_evaluator.ann_file == str(boxes / way.format(val))
+    check_datasets(cfg, ['train', 'val', 'test'], notes.append)
+
+
+@pytest.mark.parametrize(('images', 'labels'), own_data.PAIRS)
+def test_label_maps_are_found(images, labels, maps):
+    for old, new in (('training', 'train'), ('validation', 'valid')):
+        for kind, way in (('images', images), ('annotations', labels)):
+            target = maps / 'new' / way.format(new)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (maps / kind / old).rename(target)
+    shutil.copy(maps / 'classes.txt', maps / 'new')
+    for path in sorted((maps / 'new').rglob('*.png')):
+        path.rename(path.with_name(f'{path.stem}_mask.png'))
+    cfg, notes = fitted('semfpn_glnet_4g_80k', maps / 'new')
+    check_datasets(cfg, ['train', 'val', 'test'], notes.append)
+    assert cfg.test_dataloader.dataset.seg_map_suffix == '_mask.png'
+    assert cfg.test_dataloader.dataset.data_prefix.seg_map_path == labels.format('valid')
+
+
+@pytest.mark.parametrize(
+    ('names', 'labels', 'expected'),
+    [
+        ('a b c', [0, 1, 2], (['a', 'b', 'c'], False)),
+        ('a b c', [0, 1], (['a', 'b', 'c'], False)),
+        ('a b c', [1, 2, 3], (['a', 'b', 'c'], True)),
+        ('a b c', [0, 1, 2, 3], (['a', 'b', 'c'], True)),
+        ('a b c', [0, 4], 'names 3 classes, but the label maps (all 9 read) go up to 4'),
+        ('a b b', [0, 1], 'names a class twice'),
+        ('a', [0], 'expected two classes or more'),
+        (None, [0, 2], (['label 0', 'label 1', 'label 2'], False)),
+        (None, [0], 'hold 0 and perhaps 255'),
+        (None, [], 'hold nothing and perhaps 255'),
+    ],
+)
+def test_labels_and_names(names, labels, expected, tmp_path):
+    if names:
+        (tmp_path / 'classes.txt').write_text(names.replace(' ', '\n\n'))
+    if isinstance(expected, tuple):
+        assert own_data._name_labels(tmp_path, labels, 'all 9') == expected
+        return
+    with pytest.raises(UserError) as caught:
+        own_data._name_labels(tmp_path, labels, 'all 9')
+    assert expected in str(caught.value)
+
+
+def test_mistakes_say_what_was_looked_for(boxes, maps, tmp_path):
+    empty = tmp_path / 'empty'
+    (empty / 'x').mkdir(parents=True)
+    message = failure('maskrcnn_glnet_4g_1x', empty)
+    assert 'nothing found for train; expected annotations/instances_{}2017.json; ' in message
+    assert 'expected images/{} and annotations/{}; ' in failure('semfpn_glnet_4g_80k', empty)
+    assert 'only the classes of detectors' in failure('imagenet/glnet_4g', boxes)
+    (boxes / 'annotations/instances_val2017.json').unlink()
+    assert 'nothing found for val' in failure('maskrcnn_glnet_4g_1x', boxes)
+    for path in (maps / 'annotations/training').iterdir():
+        path.rename(path.with_name(f'x{path.name}'))
+    assert 'no label map begins with ADE_train_00000001' in failure('semfpn_glnet_4g_80k', maps)
+
+
+def test_images_that_are_elsewhere(boxes):
+    annotations = boxes / 'annotations'
+    (annotations / 'instances_train2017.json').rename(annotations / 'train.json')
+    (boxes / 'train2017').rename(boxes / 'elsewhere')
+    message = failure('maskrcnn_glnet_4g_1x', boxes)
+    assert 'its first image, 000000000001.jpg, is in none of' in message
+
+
+def test_weights_of_another_number_of_classes(maps):
+    (maps / 'classes.txt').write_text('\n'.join([*NAMES, 'floor', 'wall']))
+    assert 'has 6 weights, but the data have 7 classes' in failure('semfpn_glnet_nano', maps)
+
+
+@pytest.mark.parametrize('masks', [True, False])
+def test_a_folder_is_checked_alone(boxes, masks, capsys):
+    if not masks:
+        for path in (boxes / 'annotations').iterdir():
+            content = json.loads(path.read_text())
+            for box in content['annotations']:
+                del box['segmentation']
+            path.write_text(json.dumps(content))
+    assert run(check_data, [str(boxes)]) == 0
+    out = capsys.readouterr().out
+    assert 'train data: 7 of 8 images used' in out
+    assert out.count('val data: 4 of 4 images used') == 1
+    assert 'test data' not in out  # the same as val
+    config = own_data.INSTANCES if masks else own_data.DETECTION
+    assert out.endswith(
+        f'Train on it: glmix train {config} --data-root {boxes} --classes-from-data\n'
+    )
+
+
+def test_all_mistakes_of_a_folder_are_printed(maps, capsys):
+    path = maps / 'annotations/training/ADE_train_00000001.png'
+    Image.fromarray(np.full((64, 60), 1, np.uint8)).save(path)
+    (maps / 'images/training/ADE_train_00000002.jpg').write_bytes(b'')
+    max((maps / 'annotations/validation').iterdir()).unlink()
+    assert run(check_data, [str(maps)]) == 1
+    printed = capsys.readouterr()
+    assert len([line for line in printed.out.splitlines() if line.startswith('to mend: ')]) == 3
+    assert printed.err.splitlines()[-1].startswith('error: 3 to mend in the data of ')
+
+
+def test_a_folder_of_something_else(tmp_path, capsys):
+    (tmp_path / 'a.txt').touch()
+    assert run(check_data, [str(tmp_path)]) == 1
+    assert 'nothing found for train; expected annotations' in capsys.readouterr().err
