@@ -1,6 +1,6 @@
 """Trains a detector, a segmentor or a classifier: what tools/train.py calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,6 +13,7 @@ from ..platform.releases import SCHEME, find_release
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
+from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
 from .launch import build_runner, disk_guard, is_first_on_machine
 from .official import accept_official
 from .options import (
@@ -22,8 +23,10 @@ from .options import (
     from_scratch,
     pretrained_checkpoints,
     require,
+    set_randomness,
     set_work_dir,
 )
+from .replay import EXACT_LOOPS
 from .resume import find_latest, read_resumable
 
 AUTO = 'auto'
@@ -54,9 +57,18 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         '--from-scratch', action='store_true', help='do not load pretrained weights'
     )
+    parser.add_argument(
+        '--seed', type=int, help="the seed of everything random (the config's, or another each run)"
+    )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='compute the same, to the bit, in each run with the same seed (slower)',
+    )
     args = parse(parser, argv)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
+    set_randomness(cfg, args.seed, args.deterministic)
     set_work_dir(cfg, args.work_dir)
     if args.data_root:
         apply_data_root(cfg, args.data_root)
@@ -66,7 +78,11 @@ def main(argv: Sequence[str]) -> None:
         enable_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    train(cfg, args.resume)
+    try:
+        train(cfg, args.resume)
+    except Interrupted as stop:
+        command = resume_command(argv, cfg.launcher)
+        raise Interrupted(f'{stop}; go on with: {command}', stop.signum) from None
 
 
 def train(cfg: Config, resume: str | None = None) -> Runner:
@@ -82,14 +98,18 @@ def train(cfg: Config, resume: str | None = None) -> Runner:
 
     Raises:
         UserError: a mistake in the config, the data or a checkpoint, or a full disk.
+        Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             check_datasets(cfg, ['train', 'val'])
     notes = choose_start(cfg, resume, build_model(cfg))
     _keep_last_checkpoint(cfg)
-    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
+    _use_exact_loop(cfg)
+    guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename)
+    with guards[0], guards[1], kept_signals(cfg.launcher) as signals:
         runner = build_runner(cfg)
+        runner.register_hook(InterruptHook(signals))
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
@@ -124,7 +144,8 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
             check_fit(expected, checkpoint, path, cfg)
             check_classes(checkpoint, path, cfg, 'train')
             cfg.resume, cfg.load_from = True, path
-            return [*(f'Passed over: {failure}' for failure in failures), f'Resuming from {path}']
+            notes += [f'Passed over: {failure}' for failure in failures]
+            return [*notes, *_take_seed(cfg, checkpoint), f'Resuming from {path}']
         notes.append(f'Nothing to resume in {cfg.work_dir}: training starts.')
     cfg.resume = False
     if cfg.get('load_from'):
@@ -133,6 +154,15 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
     for name in pretrained_checkpoints(cfg.model):
         _check_pretrained(name)
     return notes
+
+
+def _take_seed(cfg: Config, checkpoint: Mapping) -> list[str]:
+    """Go on with the seed of the run that saved a checkpoint: it ordered the data."""
+    seed, saved = (cfg.get('randomness') or {}).get('seed'), checkpoint['meta'].get('seed')
+    if saved is None or saved == seed:
+        return []
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=saved)
+    return [] if seed is None else [f"The seed is the resumed run's, {saved}, not {seed}."]
 
 
 def _check_pretrained(name: str) -> None:
@@ -152,6 +182,16 @@ def _keep_last_checkpoint(cfg: Config) -> None:
     if hook and hook.get('type') == 'CheckpointHook':
         hook.type = 'SafeCheckpointHook'
         require(cfg, 'glmix_mm.engine.resume')
+
+
+def _use_exact_loop(cfg: Config) -> None:
+    """Train with a loop that can go on exactly where it stopped."""
+    loop = cfg.get('train_cfg') or {}
+    if 'type' not in loop and 'by_epoch' in loop:  # mmengine's short form
+        loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+    if loop.get('type') in EXACT_LOOPS:
+        loop.type = EXACT_LOOPS[loop.type]
+        require(cfg, 'glmix_mm.engine.replay')
 
 
 def _forget_initial_weights(runner: Runner) -> None:
