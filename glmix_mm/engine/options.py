@@ -88,7 +88,13 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 def from_scratch(cfg: Config) -> None:
     """Drop every pretrained checkpoint from the model's config, and ``load_from``."""
-    for settings in nested_dicts(cfg.model):
+    drop_pretrained(cfg.model)
+    cfg.load_from = None
+
+
+def drop_pretrained(model: ConfigDict) -> None:
+    """Drop every pretrained checkpoint from a model's config."""
+    for settings in nested_dicts(model):
         inits = settings.get('init_cfg') or []
         inits = [inits] if isinstance(inits, dict) else inits
         kept = [init for init in inits if init.get('type') != 'Pretrained']
@@ -96,7 +102,6 @@ def from_scratch(cfg: Config) -> None:
             settings['init_cfg'] = kept or None
         if 'pretrained' in settings:  # mmseg's older way
             settings['pretrained'] = None
-    cfg.load_from = None
 
 
 def pretrained_checkpoints(model: ConfigDict) -> Iterator[str]:

@@ -18,6 +18,7 @@ from .launch import build_runner, disk_guard, is_first_on_machine
 from .official import accept_official
 from .options import (
     apply_data_root,
+    drop_pretrained,
     enable_amp,
     enable_auto_scale_lr,
     from_scratch,
@@ -28,6 +29,7 @@ from .options import (
 )
 from .replay import EXACT_LOOPS
 from .resume import find_latest, read_resumable
+from .strategies import check_same_strategy, fit_strategy
 
 AUTO = 'auto'
 
@@ -106,6 +108,7 @@ def train(cfg: Config, resume: str | None = None) -> Runner:
     notes = choose_start(cfg, resume, build_model(cfg))
     _keep_last_checkpoint(cfg)
     _use_exact_loop(cfg)
+    fit_strategy(cfg)
     guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename)
     with guards[0], guards[1], kept_signals(cfg.launcher) as signals:
         runner = build_runner(cfg)
@@ -143,6 +146,7 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
             path, checkpoint, failures = found
             check_fit(expected, checkpoint, path, cfg)
             check_classes(checkpoint, path, cfg, 'train')
+            check_same_strategy(cfg, checkpoint, path)
             cfg.resume, cfg.load_from = True, path
             notes += [f'Passed over: {failure}' for failure in failures]
             return [*notes, *_take_seed(cfg, checkpoint), f'Resuming from {path}']
@@ -196,6 +200,9 @@ def _use_exact_loop(cfg: Config) -> None:
 
 def _forget_initial_weights(runner: Runner) -> None:
     """Let a resumed run do without the pretrained files: all its weights are overwritten."""
+    if isinstance(runner.model, dict):  # which a strategy builds only when training starts
+        drop_pretrained(runner.model)
+        return
     for module in runner.model.modules():
         if getattr(module, 'init_cfg', None):
             module.init_cfg = None
@@ -205,6 +212,7 @@ def batch_size_note(runner: Runner) -> str:
     """Return a line with the total batch size, and whether the learning rate is for another."""
     cfg = runner.cfg
     each, counts = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
+    counts = (cfg.get('strategy') or {}).get('gradient_accumulation_steps', counts)
     total = each * runner.world_size * counts
     note = f'Batch size: {each} x {runner.world_size} processes'
     note += f' x {counts} accumulated = {total}' if counts > 1 else f' = {total}'
