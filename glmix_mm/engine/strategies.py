@@ -7,18 +7,29 @@ cannot set the optimizer wrapper, which each of them wants another of.
 import importlib.util
 from collections.abc import Mapping
 
+from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from mmengine.model.wrappers import MMFullyShardedDataParallel
-from mmengine.registry import MODEL_WRAPPERS
+from mmengine.registry import MODEL_WRAPPERS, STRATEGIES
 from torch import Tensor, nn
 
 from ..errors import UserError
 from .amp import best_dtype
 from .options import require
 
+# As mmengine's 'full', but nothing is moved to the CPU. PyTorch gathers the optimizer's states one
+# after the other in the same buffer, and moving it does not copy what is there already: the saved
+# momentum would be the squared gradients.
+FULL_ON_CPU = dict(
+    state_dict_type='FULL_STATE_DICT',
+    state_dict_config=dict(type='FullStateDictConfig', rank0_only=True),
+    optim_state_dict_config=dict(
+        type='FullOptimStateDictConfig', rank0_only=True, offload_to_cpu=False
+    ),
+)
 PACKAGES = dict(DeepSpeedStrategy='deepspeed', ColossalAIStrategy='colossalai')
 
 
@@ -39,6 +50,19 @@ class ShardedModel(MMFullyShardedDataParallel):
 def _average_gradient(parameter: Tensor) -> None:
     # What was accumulated before is the same in all processes: the mean leaves it as it is.
     all_reduce(parameter.grad, 'mean')
+
+
+@STRATEGIES.register_module(name='FSDPStrategy', force=True)
+class ResumableFSDPStrategy(FSDPStrategy):
+    """mmengine's ``FSDPStrategy``, which can't resume: it names arguments in torch 2.0's order."""
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the optimizer's state, each process its shard."""
+        optimizer = self.optim_wrapper.optimizer
+        state = self.model.optim_state_dict_to_load(
+            model=self.model, optim=optimizer, optim_state_dict=state_dict
+        )
+        self.optim_wrapper.load_state_dict(state)
 
 
 def fit_strategy(cfg: Config) -> None:
@@ -67,6 +91,8 @@ def fit_cpu(cfg: Config) -> None:
     """Let the strategy, or mmengine's own choice, wrap the model for a process without a GPU."""
     if (cfg.get('strategy') or {}).get('type') == 'FSDPStrategy':
         cfg.strategy.model_wrapper.device_id = 'cpu'
+        if cfg.strategy.get('state_dict_cfg') == 'full':
+            cfg.strategy.state_dict_cfg = FULL_ON_CPU
         return
     # mmengine would hand DDP this process's GPU.
     cfg.model_wrapper_cfg = dict(
