@@ -4,8 +4,8 @@ mmengine does not let two bases of a config set the same entry, so a base that n
 cannot set the optimizer wrapper, which each of them wants another of.
 """
 
-import importlib.util
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
@@ -79,7 +79,7 @@ def fit_strategy(cfg: Config) -> None:
             f'strategy {name} shards over several processes; start them with tools/dist_train.sh'
         )
     package = PACKAGES.get(name)
-    if package and importlib.util.find_spec(package) is None:
+    if package and find_spec(package) is None:
         raise UserError(f'strategy {name} needs the package {package}; install it with pip')
     if name in FITS:
         FITS[name](cfg)
