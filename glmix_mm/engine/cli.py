@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,8 +19,8 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     """Call ``main(argv)`` and return the process's exit status.
 
     A :class:`~glmix_mm.errors.UserError` becomes the last line of stderr, ``error: ...``, and
-    status 1; Ctrl-C becomes status 130. With ``--debug`` the traceback comes first. Any other
-    exception is a fault of the program and keeps its traceback.
+    status 1; Ctrl-C becomes status 130, SIGTERM in training 143. With ``--debug`` the traceback
+    comes first. Any other exception is a fault of the program and keeps its traceback.
 
     Args:
         main: takes the arguments of the command line.
@@ -34,10 +35,10 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         sys.stdout.flush()
         print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         sys.stdout.flush()
-        print('interrupted', file=sys.stderr, flush=True)
-        return 130
+        print(str(stop) or 'interrupted', file=sys.stderr, flush=True)
+        return 128 + getattr(stop, 'signum', signal.SIGINT)
     return 0
 
 

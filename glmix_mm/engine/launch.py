@@ -22,6 +22,7 @@ from ..errors import UserError
 from .config import config_mistakes
 from .options import nested_dicts
 from .resume import saved_checkpoints
+from .strategies import fit_cpu
 
 # The variables in which each launcher tells a process its rank, in all and on its machine.
 RANK_VARIABLES = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
@@ -98,13 +99,7 @@ def join_processes(cfg: Config) -> None:
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
         limit = timedelta(seconds=timeout) if timeout else None
         distributed.init_process_group('gloo', timeout=limit)
-    # mmengine would hand DDP this process's GPU.
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel',
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
+    fit_cpu(cfg)
     synced = [norm for norm in nested_dicts(cfg.model) if norm.get('type') == 'SyncBN']
     for norm in synced:
         norm['type'] = 'BN'

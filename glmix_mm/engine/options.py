@@ -1,5 +1,6 @@
 """What the options of the command lines change in a config."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,23 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
+
+
+def set_randomness(cfg: Config, seed: int | None, deterministic: bool) -> None:
+    """Set the seed, and whether each operation must give the same in each run.
+
+    Raises:
+        UserError: the seed is negative.
+    """
+    if seed is not None and not 0 <= seed < 2**31:
+        raise UserError(f'--seed {seed}: expected a number from 0 to {2**31 - 1}')
+    changes = {} if seed is None else dict(seed=seed)
+    if deterministic:
+        changes['deterministic'] = True
+        # CUDA's matrix products ask for this; it is read when the first of them runs.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    if changes:
+        cfg.randomness = dict(cfg.get('randomness') or {}, **changes)
 
 
 def require(cfg: Config, module: str) -> None:
@@ -84,7 +102,13 @@ def base_batch_size(cfg: Config, option: str) -> int:
 
 def from_scratch(cfg: Config) -> None:
     """Drop every pretrained checkpoint from the model's config, and ``load_from``."""
-    for settings in nested_dicts(cfg.model):
+    drop_pretrained(cfg.model)
+    cfg.load_from = None
+
+
+def drop_pretrained(model: ConfigDict) -> None:
+    """Drop every pretrained checkpoint from a model's config."""
+    for settings in nested_dicts(model):
         inits = settings.get('init_cfg') or []
         inits = [inits] if isinstance(inits, dict) else inits
         kept = [init for init in inits if init.get('type') != 'Pretrained']
@@ -92,7 +116,6 @@ def from_scratch(cfg: Config) -> None:
             settings['init_cfg'] = kept or None
         if 'pretrained' in settings:  # mmseg's older way
             settings['pretrained'] = None
-    cfg.load_from = None
 
 
 def pretrained_checkpoints(model: ConfigDict) -> Iterator[str]:

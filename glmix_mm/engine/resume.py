@@ -9,9 +9,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from ..errors import UserError
+from ..platform.files import TEMPORARY, write_atomically
 from .checkpoints import read
+from .replay import VALIDATED
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')  # of the checkpoints that mmengine saves
+INTERRUPTED = 'interrupted.pth'  # saved by a signal; goes when the next of those is saved
+OUTDATED = 'outdated'  # what the message hub calls the files that a checkpoint makes needless
 POINTER = 'last_checkpoint'  # mmengine's file that holds the newest one's path
 
 
@@ -50,6 +54,8 @@ def saved_checkpoints(folder: Path) -> list[Path]:
     found = {path: NAME.fullmatch(path.name) for path in folder.glob('*.pth')}
     numbers = {path: int(match[2]) for path, match in found.items() if match}
     paths = sorted(numbers, key=numbers.get, reverse=True)
+    interrupted = folder / INTERRUPTED
+    paths = [interrupted, *paths] if interrupted.is_file() else paths
     pointer = folder / POINTER
     text = pointer.read_text().strip() if pointer.is_file() else ''
     if not text:
@@ -81,23 +87,109 @@ def read_resumable(path: str) -> dict:
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, but the outdated checkpoint goes after the new one is saved.
+    """mmengine's ``CheckpointHook``, but nothing goes before what replaces it is there.
 
-    With ``max_keep_ckpts=1`` mmengine's own would remove the only checkpoint first, and a full
-    disk would then leave none.
+    mmengine's own removes the outdated checkpoint and the best one first: a full disk or a kill at
+    that moment leaves none. Each checkpoint names what is outdated once it is there, so that a
+    resumed run removes what a killed one could not.
     """
 
+    def before_train(self, runner) -> None:
+        """Prepare the folder; remove what a killed run left."""
+        super().before_train(runner)
+        self._meta, self._superseded = None, {}
+        # Of a copy of the folder, not of the folder that was copied.
+        self._set_best({key: self._path(Path(path).name) for key, path in self._best().items()})
+        if not is_main_process():
+            return
+        for name in runner.message_hub.get_info(OUTDATED, []):
+            self._remove(self._path(name))
+        for path in Path(self.out_dir).glob(TEMPORARY.format(name='*.pth')):
+            path.unlink(missing_ok=True)
+        if not runner.iter:
+            (Path(runner.work_dir) / VALIDATED).unlink(missing_ok=True)
+
+    def after_val_epoch(self, runner, metrics) -> None:
+        """Save the best checkpoint; then note that this validation has ended."""
+        super().after_val_epoch(runner, metrics)
+        if is_main_process():
+            write_atomically(Path(runner.work_dir) / VALIDATED, str(runner.iter).encode())
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Set the progress that a checkpoint is of: mmengine's FlexibleRunner puts in its own."""
+        if self._meta:
+            checkpoint['meta'].update(self._meta)
+
+    def save_interrupted(self, runner, meta: dict) -> str:
+        """Save a checkpoint besides the regular ones, from which to go on.
+
+        Args:
+            runner: the runner.
+            meta: the epochs and iterations done, 'epoch' and 'iter'.
+
+        Returns:
+            Its path.
+        """
+        kept, template = self.max_keep_ckpts, self.filename_tmpl
+        self.max_keep_ckpts, self.filename_tmpl = -1, INTERRUPTED
+        self._save_checkpoint_with_step(runner, meta['iter'], meta)
+        self.max_keep_ckpts, self.filename_tmpl = kept, template
+        return self.last_ckpt
+
     def _save_checkpoint_with_step(self, runner, step, meta):
-        outdated = self._add_to_kept(runner, step)
+        best = self._best()
+        outdated = {Path(path).name for key, path in self._superseded.items() if key in best}
+        outdated -= {Path(path).name for path in best.values()}
+        displaced = self._add_to_kept(runner, step)
+        outdated |= set() if displaced is None else {self.filename_tmpl.format(displaced)}
+        runner.message_hub.update_info(OUTDATED, sorted(outdated))
+        self._meta = dict(meta)
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
         except OSError as error:
             error.filename = error.filename or self.last_ckpt
             raise
-        if outdated is not None and is_main_process():
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
+        self._meta = None
+        outdated |= set() if self.filename_tmpl == INTERRUPTED else {INTERRUPTED}
+        for name in outdated:
+            self._remove(self._path(name))
+
+    def _save_best_checkpoint(self, runner, metrics) -> None:
+        self._superseded = self._best()
+        self._set_best({})  # so that mmengine's own finds nothing to remove
+        self._meta = dict(epoch=runner.epoch, iter=runner.iter)
+        super()._save_best_checkpoint(runner, metrics)
+        saved, previous, self._superseded = self._best(), self._superseded, {}
+        self._set_best(previous | saved)
+        self._meta = None
+        for path in {previous[key] for key in saved if key in previous} - {*saved.values()}:
+            self._remove(path)
+
+    def _best(self) -> dict[str, str]:
+        """Return the path of the best checkpoint of each score that has one."""
+        if not self.save_best:
+            return {}
+        single = len(self.key_indicators) == 1
+        paths = {'': self.best_ckpt_path} if single else self.best_ckpt_path_dict
+        return {key: path for key, path in paths.items() if path}
+
+    def _set_best(self, paths: dict[str, str]) -> None:
+        if self.save_best and len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths.get('')
+        elif self.save_best:
+            self.best_ckpt_path_dict = {key: paths.get(key) for key in self.key_indicators}
+
+    def _path(self, name: str) -> str:
+        return self.file_backend.join_path(self.out_dir, name)
+
+    def _remove(self, path: str) -> None:
+        """Remove a checkpoint: a file, or the folder that a sharding strategy made of it."""
+        if not is_main_process():
+            return
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):
+            self.file_backend.rmtree(path)
 
     def _add_to_kept(self, runner, step: int) -> int | None:
         """Note the new checkpoint as kept; return the step of the one that it displaces."""

@@ -16,6 +16,7 @@ from .config import config_mistakes, load_config
 from .launch import build_runner, disk_guard, is_first_on_machine
 from .official import accept_official
 from .options import apply_data_root, set_work_dir
+from .strategies import leave_out_strategy
 
 
 def main(argv: Sequence[str]) -> None:
@@ -70,6 +71,7 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
     _check_checkpoint(cfg, checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False
+    leave_out_strategy(cfg)
     if augment:
         use_augmentation(cfg)
     if fuse:

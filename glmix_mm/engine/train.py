@@ -1,7 +1,7 @@
 """Trains a detector, a segmentor or a classifier: what tools/train.py calls."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -15,19 +15,24 @@ from .checkpoints import build_model, check_classes, check_fit, check_overlap, r
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
 from .hardware import GIB, Budget, fit_to_hardware
+from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
 from .launch import build_runner, disk_guard, is_first_on_machine
 from .official import accept_official
 from .options import (
     apply_data_root,
+    drop_pretrained,
     enable_amp,
     enable_auto_scale_lr,
     from_scratch,
     pretrained_checkpoints,
     require,
+    set_randomness,
     set_work_dir,
 )
 from .own_data import classes_from_data
+from .replay import EXACT_LOOPS
 from .resume import find_latest, read_resumable
+from .strategies import check_same_strategy, fit_strategy
 
 AUTO = 'auto'
 
@@ -74,10 +79,19 @@ def main(argv: Sequence[str]) -> None:
         action='store_true',
         help='check everything, measure the memory of one step at the largest shape, do not train',
     )
+    parser.add_argument(
+        '--seed', type=int, help="the seed of everything random (the config's, or another each run)"
+    )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='compute the same, to the bit, in each run with the same seed (slower)',
+    )
     args = parse(parser, argv)
     budget = read_budget(args)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
+    set_randomness(cfg, args.seed, args.deterministic)
     set_work_dir(cfg, args.work_dir)
     if args.data_root:
         apply_data_root(cfg, args.data_root)
@@ -88,7 +102,11 @@ def main(argv: Sequence[str]) -> None:
         enable_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    train(cfg, args.resume, notes, budget, args.dry_run)
+    try:
+        train(cfg, args.resume, notes, budget, args.dry_run)
+    except Interrupted as stop:
+        command = resume_command(argv, cfg.launcher)
+        raise Interrupted(f'{stop}; go on with: {command}', stop.signum) from None
 
 
 def read_budget(args: argparse.Namespace) -> Budget | None:
@@ -135,6 +153,7 @@ def train(
 
     Raises:
         UserError: a mistake in the config, the data or a checkpoint, or a full disk.
+        Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
     notes, images = list(notes), {}
     if is_first_on_machine(cfg.launcher):
@@ -149,8 +168,12 @@ def train(
         return None
     del model
     _keep_last_checkpoint(cfg)
-    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
+    _use_exact_loop(cfg)
+    fit_strategy(cfg)
+    guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename)
+    with guards[0], guards[1], kept_signals(cfg.launcher) as signals:
         runner = build_runner(cfg)
+        runner.register_hook(InterruptHook(signals))
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
@@ -184,8 +207,10 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
             path, checkpoint, failures = found
             check_fit(expected, checkpoint, path, cfg)
             check_classes(checkpoint, path, cfg, 'train')
+            check_same_strategy(cfg, checkpoint, path)
             cfg.resume, cfg.load_from = True, path
-            return [*(f'Passed over: {failure}' for failure in failures), f'Resuming from {path}']
+            notes += [f'Passed over: {failure}' for failure in failures]
+            return [*notes, *_take_seed(cfg, checkpoint), f'Resuming from {path}']
         notes.append(f'Nothing to resume in {cfg.work_dir}: training starts.')
     cfg.resume = False
     if cfg.get('load_from'):
@@ -194,6 +219,15 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
     for name in pretrained_checkpoints(cfg.model):
         check_pretrained(name)
     return notes
+
+
+def _take_seed(cfg: Config, checkpoint: Mapping) -> list[str]:
+    """Go on with the seed of the run that saved a checkpoint: it ordered the data."""
+    seed, saved = (cfg.get('randomness') or {}).get('seed'), checkpoint['meta'].get('seed')
+    if saved is None or saved == seed:
+        return []
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=saved)
+    return [] if seed is None else [f"The seed is the resumed run's, {saved}, not {seed}."]
 
 
 def check_pretrained(name: str) -> None:
@@ -219,8 +253,21 @@ def _keep_last_checkpoint(cfg: Config) -> None:
         require(cfg, 'glmix_mm.engine.resume')
 
 
+def _use_exact_loop(cfg: Config) -> None:
+    """Train with a loop that can go on exactly where it stopped."""
+    loop = cfg.get('train_cfg') or {}
+    if 'type' not in loop and 'by_epoch' in loop:  # mmengine's short form
+        loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+    if loop.get('type') in EXACT_LOOPS:
+        loop.type = EXACT_LOOPS[loop.type]
+        require(cfg, 'glmix_mm.engine.replay')
+
+
 def _forget_initial_weights(runner: Runner) -> None:
     """Let a resumed run do without the pretrained files: all its weights are overwritten."""
+    if isinstance(runner.model, dict):  # which a strategy builds only when training starts
+        drop_pretrained(runner.model)
+        return
     for module in runner.model.modules():
         if getattr(module, 'init_cfg', None):
             module.init_cfg = None
@@ -230,6 +277,7 @@ def batch_size_note(runner: Runner) -> str:
     """Return a line with the batch size, the one the learning rate is for, and the rate used."""
     cfg = runner.cfg
     each, counts = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
+    counts = (cfg.get('strategy') or {}).get('gradient_accumulation_steps', counts)
     total = each * runner.world_size * counts
     note = f'Batch size: {each} x {runner.world_size} processes'
     note += f' x {counts} accumulated = {total}' if counts > 1 else f' = {total}'

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+TEMPORARY = '.{name}.????????'  # what a write to a file of this name is called until it is whole
+
 
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary file in the same folder.

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 from shipped_configs import SHIPPED, parts
@@ -153,6 +154,14 @@ INITIAL_LOSSES = {
 }
 
 
+def check_gradients(model) -> None:
+    """Check that every parameter is used: distributed training waits for each gradient."""
+    for key, parameter in model.named_parameters():
+        assert parameter.requires_grad, key
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+
+
 @pytest.mark.parametrize('name', INITIAL_LOSSES)
 def test_trains_a_step_and_predicts(nano, name):
     torch.manual_seed(0)
@@ -178,11 +187,7 @@ def test_trains_a_step_and_predicts(nano, name):
     for key, value in INITIAL_LOSSES[name].items():
         assert float(log[key]) == pytest.approx(value, rel=0.1), key
     total.backward()
-    # Distributed training waits for the gradient of every parameter.
-    for key, parameter in model.named_parameters():
-        assert parameter.requires_grad, key
-        assert parameter.grad is not None, key
-        assert torch.isfinite(parameter.grad).all(), key
+    check_gradients(model)
 
     model.eval()
     with torch.no_grad():
@@ -190,3 +195,58 @@ def test_trains_a_step_and_predicts(nano, name):
     check = check_detections if detects else check_segmentation
     for result in results:
         check(result, masks=parts(name).masks)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'maskrcnn_glnet_4g_1x.py',
+        'dilateformer/cascademaskrcnn_dilateformer_tiny_3x.py',
+        'fcvit/retinanet_fcvit_b12_1x.py',
+    ],
+)
+@pytest.mark.parametrize('empty', [1, 2], ids='{} of 2 images empty'.format)
+def test_images_without_objects_give_every_gradient(nano, name, empty):
+    torch.manual_seed(0)
+    model = MODELS.build(nano(name).model)
+    model.init_weights()
+    batch = detection_batch()
+    for sample in batch['data_samples'][:empty]:
+        sample.gt_instances = sample.gt_instances[torch.zeros(2, dtype=torch.bool)]
+        assert len(sample.gt_instances.masks) == 0
+    losses = model.train()(**model.data_preprocessor(batch, training=True), mode='loss')
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    check_gradients(model)
+
+
+@pytest.mark.parametrize('accumulated', [False, True], ids=['whole batch', 'image by image'])
+@pytest.mark.parametrize('name', ['semfpn_glnet_4g_80k.py', 'fcvit/semfpn_fcvit_b12_40k.py'])
+def test_checkpointing_and_accumulation_change_no_gradient(nano, name, accumulated):
+    grads = []
+    for economical in (False, True):
+        cfg = nano(name)
+        cfg.model.data_preprocessor.size = (CROP, CROP)
+        cfg.model.decode_head.dropout_ratio = 0.0
+        cfg.model.backbone.update(with_cp=economical, drop_path_rate=0.0)
+        torch.manual_seed(0)
+        model = revert_sync_batchnorm(MODELS.build(cfg.model)).double()
+        model.init_weights()
+        if accumulated:  # the statistics of a batch norm are those of the images at hand
+            model.apply(lambda m: m.eval() if isinstance(m, _BatchNorm) else m)
+        wrapper = OptimWrapper(
+            torch.optim.SGD(model.parameters(), lr=0.0),
+            accumulative_counts=2 if accumulated and economical else 1,
+        )
+        wrapper.initialize_count_status(model, 0, 2)
+        batch = model.data_preprocessor(segmentation_batch(), training=True)
+        whole = [(batch['inputs'].double(), batch['data_samples'])]
+        parts = [(whole[0][0][i : i + 1], whole[0][1][i : i + 1]) for i in range(2)]
+        for inputs, samples in parts if accumulated and economical else whole:
+            losses = model(inputs, samples, mode='loss')
+            total, _ = model.parse_losses(losses)
+            wrapper.backward(wrapper.scale_loss(total))
+        grads.append({key: p.grad.clone() for key, p in model.named_parameters()})
+    for key, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][key], grad, rtol=1e-6, atol=1e-9, msg=key)

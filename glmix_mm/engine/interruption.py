@@ -1,0 +1,186 @@
+"""SIGTERM and Ctrl-C: training ends its step, saves, and says which command goes on."""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import EpochBasedTrainLoop
+
+from .replay import DONE_IN_EPOCH
+from .resume import SafeCheckpointHook
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PERIOD = 10  # steps between the questions to the other processes whether one was told to stop
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; the message says where it stands.
+
+    Attributes:
+        signum: the signal.
+    """
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
+
+
+class Signals:
+    """Keeps a signal until the step under way is done.
+
+    Attributes:
+        received: the signal that came first, or 0.
+        training: whether there is a step to wait for; if not, a signal ends the run at once.
+    """
+
+    def __init__(self, alone: bool):
+        self.received = 0
+        self.training = False
+        self._alone = alone
+        self._process = os.getpid()
+
+    def __call__(self, signum: int, frame) -> None:
+        """Handle a signal.
+
+        Raises:
+            Interrupted: there is no step to wait for, or this is the second Ctrl-C.
+        """
+        if os.getpid() != self._process:
+            self._in_worker(signum)
+            return
+        name = signal.Signals(signum).name
+        if not self.training:
+            raise Interrupted(f'stopped by {name} before the first step', signum)
+        # torchrun repeats a Ctrl-C that the terminal has sent already.
+        if self.received and signum == signal.SIGINT and self._alone:
+            raise Interrupted('stopped at once by a second Ctrl-C; nothing was saved', signum)
+        if not self.received:
+            # Not print: the signal may have come in the middle of one.
+            os.write(2, f'{name}: stopping after this step\n'.encode())
+        self.received = self.received or signum
+
+    @staticmethod
+    def _in_worker(signum: int) -> None:
+        """Do in a forked data-loading worker what a worker of PyTorch is to do."""
+        if signum == signal.SIGTERM:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+
+@contextmanager
+def kept_signals(launcher: str) -> Iterator[Signals]:
+    """Keep SIGTERM and Ctrl-C for :class:`InterruptHook`, in the main thread at least.
+
+    Args:
+        launcher: what started the processes; 'none' for a process on its own.
+    """
+    signals = Signals(alone=launcher == 'none')
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {signum: signal.signal(signum, signals) for signum in SIGNALS}
+    try:
+        yield signals
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class InterruptHook(Hook):
+    """Saves and stops once a signal was received: after the step, or within the validation.
+
+    Several processes stop after the same step, and not within a validation.
+
+    Args:
+        signals: what was received.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, signals: Signals):
+        self.signals = signals
+
+    def before_train(self, runner) -> None:
+        """From now on there is a step to wait for."""
+        self.signals.training = True
+
+    def after_train(self, runner) -> None:
+        """There is none any more."""
+        self.signals.training = False
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Save and stop, if a signal was received.
+
+        Raises:
+            Interrupted: it was.
+        """
+        done = runner.iter + 1
+        # Gradients that wait for more of them are not saved.
+        waiting = done % getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if waiting and done < runner.max_iters:
+            return
+        if self._agreed(runner, done):
+            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+            progress = dict(epoch=runner.epoch, iter=done)
+            self._stop(runner, progress, batch_idx + 1 if by_epoch else 0)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Save and stop, if a signal was received; going on will validate again.
+
+        Raises:
+            Interrupted: it was.
+        """
+        averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        # mmpretrain's may be in its second round, with the model's own weights.
+        unclear = any(getattr(hook, 'evaluate_on_origin', False) for hook in averages)
+        if runner.distributed or unclear or not self.signals.received:
+            return
+        for hook in averages:
+            if getattr(hook, 'evaluate_on_ema', True):
+                hook.after_val_epoch(runner)  # the model's own weights, in place of their average
+        self._stop(runner, dict(epoch=runner.epoch, iter=runner.iter), 0)
+
+    def _agreed(self, runner, done: int) -> bool:
+        """Return whether any process has received a signal, the same in all."""
+        if not runner.distributed:
+            return bool(self.signals.received)
+        if done % PERIOD and done < runner.max_iters:
+            return False
+        received = torch.tensor(self.signals.received)
+        all_reduce(received, 'max')
+        self.signals.received = int(received)
+        return bool(received)
+
+    def _stop(self, runner, progress: dict, in_epoch: int) -> None:
+        savers = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        runner.message_hub.update_info(DONE_IN_EPOCH, in_epoch)
+        saved = f'saved {savers[0].save_interrupted(runner, progress)}' if savers else 'not saved'
+        name = signal.Signals(self.signals.received).name
+        raise Interrupted(
+            f'stopped by {name} after step {progress["iter"]}; {saved}', self.signals.received
+        )
+
+
+def resume_command(argv: Sequence[str], launcher: str) -> str:
+    """Return the command that goes on with a run.
+
+    Args:
+        argv: the arguments that it was started with.
+        launcher: what started the processes.
+    """
+    if launcher != 'none':
+        return 'the same command with --resume'
+    kept = []
+    for before, argument in zip(['', *argv], argv, strict=False):
+        # Its checkpoint goes as well: this run has saved a newer one.
+        value = before == '--resume' and not argument.startswith('-')
+        if not value and argument.split('=')[0] != '--resume':
+            kept.append(argument)
+    return shlex.join([sys.executable, sys.argv[0], *kept, '--resume'])

@@ -1,0 +1,141 @@
+"""Kills, SIGTERM and Ctrl-C: what is saved, what is said, and that going on gives the same bits."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from interruption_proof import equal
+from test_training import train
+
+from glmix_mm.engine import interruption
+from glmix_mm.engine.cli import run
+from glmix_mm.engine.interruption import Interrupted, Signals, kept_signals, resume_command
+from glmix_mm.engine.replay import ExactEpochBasedTrainLoop
+from glmix_mm.platform.checkpoint import read_checkpoint
+
+# Two epochs of four steps; mmengine's AdamW keeps its state, EMAHook the average.
+SHORT = ('--deterministic', '--cfg-options', 'train_dataloader.batch_size=2')
+KEYS = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+
+
+def test_killed_trainings_resume_to_the_same_bits(tmp_path):
+    proof = Path(__file__).parent / 'interruption_proof.py'
+    command = [sys.executable, proof, tmp_path, '--kills', '3', '--tasks', 'maskrcnn']
+    environment = dict(os.environ, OMP_NUM_THREADS='1')
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == '3 of 3 resumed to the same bits'
+
+
+def final_state(folder):
+    checkpoint = read_checkpoint(folder / 'epoch_2.pth')
+    return {key: checkpoint[key] for key in KEYS}
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(nano_classifier, image_root, tmp_path_factory):
+    """Return the state after two epochs without interruption."""
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    assert train(nano_classifier, image_root, folder, *SHORT) == 0
+    return final_state(folder)
+
+
+def send(monkeypatch, cls, method, number, signum):
+    """Send a signal when a method is called for the n-th time."""
+    original, calls = getattr(cls, method), []
+
+    def sending(*arguments, **keywords):
+        calls.append(1)
+        if len(calls) == number:
+            signal.raise_signal(signum)
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(cls, method, sending)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_sigterm_inside_an_epoch(
+    workers, uninterrupted, nano_classifier, image_root, tmp_path, monkeypatch, capfd
+):
+    short = (*SHORT, f'train_dataloader.num_workers={workers}')
+    with monkeypatch.context() as patch:
+        send(patch, ExactEpochBasedTrainLoop, 'run_iter', 6, signal.SIGTERM)
+        assert train(nano_classifier, image_root, tmp_path, *short) == 128 + signal.SIGTERM
+    err = capfd.readouterr().err
+    assert 'SIGTERM: stopping after this step\n' in err
+    last = err.splitlines()[-1]
+    saved = tmp_path / 'interrupted.pth'
+    assert last.startswith(f'stopped by SIGTERM after step 6; saved {saved}; go on with: ')
+    assert last.endswith(f'{shlex.join(short)} --resume')
+    meta = read_checkpoint(saved)['meta']
+    assert (meta['epoch'], meta['iter']) == (1, 6)
+    assert train(nano_classifier, image_root, tmp_path, '--resume', *short) == 0
+    assert not saved.exists()
+    assert equal(final_state(tmp_path), uninterrupted)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_ctrl_c_in_a_validation(
+    uninterrupted, nano_classifier, image_root, tmp_path, monkeypatch, capfd
+):
+    with monkeypatch.context() as patch:
+        # The average stands in the model's place then; what is saved is the model.
+        send(patch, interruption.InterruptHook, 'after_val_iter', 1, signal.SIGINT)
+        assert train(nano_classifier, image_root, tmp_path, *SHORT) == 128 + signal.SIGINT
+    assert 'stopped by SIGINT after step 4; saved' in capfd.readouterr().err
+    assert not list(tmp_path.glob('best_*'))
+    assert train(nano_classifier, image_root, tmp_path, '--resume', *SHORT) == 0
+    assert equal(final_state(tmp_path), uninterrupted)
+    out = capfd.readouterr().out
+    assert out.index('Epoch(val) [1]') < out.index('Epoch(train) [2]'), 'validated what was missed'
+
+
+def test_a_signal_before_the_first_step_ends_the_run(capsys):
+    def main(argv):
+        with kept_signals('none'):
+            signal.raise_signal(signal.SIGTERM)
+
+    assert run(main, []) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == 'stopped by SIGTERM before the first step\n'
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once(capfd):
+    with kept_signals('none') as signals:
+        signals.training = True
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # no more than the first
+        with pytest.raises(Interrupted, match='nothing was saved'):
+            signal.raise_signal(signal.SIGINT)
+    assert signals.received == signal.SIGINT
+    assert capfd.readouterr().err == 'SIGINT: stopping after this step\n'
+
+
+def test_under_torchrun_a_repeated_ctrl_c_changes_nothing():
+    signals = Signals(alone=False)
+    signals.training = True
+    for _ in range(2):
+        signals(signal.SIGINT, None)
+    assert signals.received == signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ('argv', 'expected'),
+    [
+        (['a.py'], ['a.py']),
+        (['a.py', '--resume', '--amp'], ['a.py', '--amp']),
+        (['a.py', '--resume', 'old file.pth', '--amp'], ['a.py', '--amp']),
+        (
+            ['--resume=old.pth', 'a.py', '--cfg-options', 'a="b c"'],
+            ['a.py', '--cfg-options', 'a="b c"'],
+        ),
+    ],
+)
+def test_the_command_that_goes_on(argv, expected, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
+    command = shlex.split(resume_command(argv, 'none'))
+    assert command == [sys.executable, 'tools/train.py', *expected, '--resume']
+    assert resume_command(argv, 'pytorch') == 'the same command with --resume'
