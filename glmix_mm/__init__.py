@@ -9,6 +9,6 @@ from . import platform
 platform.ready()
 
 from . import models  # noqa: E402, F401  (after the platform is ready)
-from .engine import amp  # noqa: E402, F401
+from .engine import amp, finite  # noqa: E402, F401
 
 __version__ = '0.1.0'

@@ -10,6 +10,7 @@ from torch import nn
 from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..platform.releases import SCHEME, find_release
+from .blame import ResumedStateHook, blame_files
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
@@ -88,12 +89,13 @@ def train(cfg: Config, resume: str | None = None) -> Runner:
             check_datasets(cfg, ['train', 'val'])
     notes = choose_start(cfg, resume, build_model(cfg))
     _keep_last_checkpoint(cfg)
-    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
+    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg):
         runner = build_runner(cfg)
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
             _forget_initial_weights(runner)
+            runner.register_hook(ResumedStateHook())
         runner.train()
     return runner
 
