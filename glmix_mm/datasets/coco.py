@@ -173,6 +173,8 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
     _require_references(path, boxes, 'category_id', names, 'categories')
     _require_references(path, boxes, 'image_id', images, 'images')
     masks = [box for box in boxes if box.get('segmentation')]
+    bad_mask = _first(masks, lambda box: mask_mistake(box['segmentation'], images[box['image_id']]))
+    sound = [] if bad_mask else masks
     return CocoFile(
         image_names={number: image['file_name'] for number, image in images.items()},
         categories=tuple(names.values()),
@@ -180,12 +182,10 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
         without_mask=len(boxes) - len(masks),
         annotated='annotations' in content,
         left_out=sum(is_left_out(box, images[box['image_id']]) for box in boxes),
-        bad_mask=_first(
-            masks, lambda box: mask_mistake(box['segmentation'], images[box['image_id']])
-        ),
-        pointless=sum(is_pointless(box['segmentation']) for box in masks),
+        pointless=sum(is_pointless(box['segmentation']) for box in sound),
+        bad_mask=bad_mask,
         unscorable=_first(boxes, scoring_mistake),
-        unscorable_mask=_first(masks, mask_scoring_mistake),
+        unscorable_mask=_first(sound, mask_scoring_mistake),
     )
 
 

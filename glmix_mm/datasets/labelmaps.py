@@ -1,13 +1,16 @@
 """Checks of a semantic segmentation data set: a folder of images and one of label maps."""
 
+import io
 import os
 from collections.abc import Iterator
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import UserError
+from ..platform.images import decode_image, upright_size
+from ..platform.loading import read_bytes
 from .paths import ADE_LAYOUT, Place, some
 
 SAMPLED = 16  # label maps whose values are read
@@ -46,7 +49,7 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> None:
             f'no image in {os.path.abspath(images)} ({len(stems)} images), the first is '
             f'{min(extra)}{dataset.seg_map_suffix}; complete the images or delete the label maps'
         )
-    _check_values(dataset, labels, sorted(stems))
+    _check_values(dataset, labels, images, sorted(stems))
 
 
 def _listed(dataset: BaseDataset, place: Place) -> set[str]:
@@ -84,8 +87,8 @@ def _require_files(folder: str, stems: set[str], suffix: str, what: str) -> None
         )
 
 
-def _check_values(dataset: BaseDataset, folder: str, stems: list[str]) -> None:
-    """Check the values of evenly chosen label maps against the number of classes.
+def _check_values(dataset: BaseDataset, folder: str, images: str, stems: list[str]) -> None:
+    """Check evenly chosen label maps: their values against the classes, their sizes.
 
     With ``reduce_zero_label``, 0 is ignored and label k is class k - 1.
     """
@@ -97,7 +100,7 @@ def _check_values(dataset: BaseDataset, folder: str, stems: list[str]) -> None:
     valid = set(range(first, first + count))
     for stem in stems[::step]:
         path = os.path.join(folder, stem + dataset.seg_map_suffix)
-        values = _values(path)
+        values = _values(path, os.path.join(images, stem + dataset.img_suffix))
         strange = sorted(values - valid - {IGNORED} - set(range(first)))
         if strange:
             raise UserError(
@@ -127,15 +130,18 @@ def _hint(dataset: BaseDataset, seen: set[int], count: int) -> str:
     return ''
 
 
-def _values(path: str) -> set[int]:
+def _values(path: str, image_path: str) -> set[int]:
     """Return the labels in a file of one channel (a palette is looked through)."""
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f'{path}: cannot be read as an image ({error})') from error
+    data = read_bytes(path)
+    labels = decode_image(data, path, lambda: np.asarray(Image.open(io.BytesIO(data))))
     if labels.ndim != 2:
         raise UserError(
             f'{path}: has {labels.shape[2]} channels; expected one, holding the index of the class'
+        )
+    size = upright_size(image_path)
+    if size and size != labels.shape:
+        raise UserError(
+            f'{path}: is {labels.shape[1]} x {labels.shape[0]} px, but its image {image_path} is '
+            f'{size[1]} x {size[0]} px (upright)'
         )
     return set(np.unique(labels).tolist())

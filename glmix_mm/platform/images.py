@@ -1,7 +1,7 @@
 """Decodes images that may be damaged, or made to exhaust the memory: in full or not at all.
 
-OpenCV fills in what a truncated JPEG lacks with grey and says nothing, and decodes whatever number
-of pixels a header claims.
+OpenCV decodes whatever number of pixels a header claims, and before its version 5 it fills in what
+a truncated JPEG lacks with grey and says nothing.
 """
 
 import io
@@ -14,9 +14,8 @@ from PIL import Image
 from ..errors import UserError
 
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 179 million, where Pillow itself refuses
+ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap the sides
 JPEG_SCAN, JPEG_END = b'\xff\xda', b'\xff\xd9'  # start of the compressed data; end of the image
-# Formats that OpenCV decodes in part without a word, and Pillow in full or not at all.
-DECODED_TWICE = ('BMP', 'GIF', 'PPM', 'TIFF', 'WEBP')
 
 
 def decode_image(
@@ -72,11 +71,20 @@ def find_damage(data: bytes, source: str | Path) -> str:
     if image.format in ('JPEG', 'MPO'):
         whole = data.rfind(JPEG_END) > data.rfind(JPEG_SCAN)  # thumbnails in the header end as well
         return '' if whole else 'truncated, its end is missing'
+    if image.format != 'PNG':
+        return ''
     try:
-        if image.format == 'PNG':
-            image.verify()  # compares the checksums of its parts
-        elif image.format in DECODED_TWICE:
-            image.load()
+        image.verify()  # compares the checksums of its parts
     except Exception as error:
         return f'damaged ({error})'
     return ''
+
+
+def upright_size(path: str | Path) -> tuple[int, int] | None:
+    """Return height and width of an image turned by its EXIF record; None if they can't be told."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ORIENTATION, 1) in ON_ITS_SIDE
+            return image.size if turned else image.size[::-1]
+    except Exception:  # reading it will tell
+        return None

@@ -1,8 +1,8 @@
 """Lets mmcv and mmseg refuse images and label maps that they would misread or stop at in a crash.
 
-mmcv reads half a JPEG as one with grey below, and mmdet trusts the size that an annotation file
-states; mmseg cuts labels above 255 down to a byte and crops a label map of another size than its
-image.
+mmcv stops at a file that it can't read with little more than its name, and mmdet trusts the size
+that an annotation file states; mmseg cuts labels above 255 down to a byte and crops a label map of
+another size than its image.
 """
 
 import io
@@ -99,24 +99,29 @@ def patch_label_maps(module) -> None:
             original(self, results)
             return results['gt_seg_map']
 
-        check_depth(data, path)
+        check_header(data, path)
         check_labels(decode_image(data, path, decode), path, results)
 
     load_label_map.knows_glmix_mm = True
     kind._load_seg_map = load_label_map
 
 
-def check_depth(data: bytes, path: str) -> None:
-    """Check that a label map's numbers fit into a byte, to which mmseg cuts them down.
+def check_header(data: bytes, path: str) -> None:
+    """Check what mmseg changes without a word as it reads a label map.
 
     Raises:
-        UserError: one does not.
+        UserError: a number does not fit into a byte, or the map is a single row or column.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            size = image.size
             largest = np.max(np.asarray(image)) if image.mode.startswith(WIDE) else 0
     except Exception:  # decoding it will tell
         return
+    if 1 in size:
+        raise UserError(
+            f'{path}: is {size[0]} x {size[1]} px; label maps need two rows and two columns'
+        )
     if not largest <= IGNORED:  # not a number, either
         raise UserError(
             f'{path}: has label {largest}; label maps hold one byte a pixel, so classes up to '
@@ -135,7 +140,7 @@ def check_labels(labels: np.ndarray, path: str, results: dict) -> None:
     Raises:
         UserError: its size is another, or a label is out of range.
     """
-    shape = results.get('img_shape', labels.shape)
+    shape = results.get('ori_shape', labels.shape)
     if labels.shape != tuple(shape[:2]):
         size = ' x '.join(str(n) for n in labels.shape[::-1])
         raise UserError(
@@ -172,7 +177,25 @@ def patch_segmentation_sets(module) -> None:
     kind.get_data_info = get_data_info
 
 
+def patch_flip(module) -> None:
+    """Let mmcv's ``imflip`` return images that torch takes also where a side has one pixel.
+
+    numpy calls a flipped column contiguous, so it is not copied, but torch refuses its stride.
+    """
+    original = module.imflip
+    if getattr(original, 'knows_glmix_mm', False):
+        return
+
+    def imflip(img: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
+        flipped = original(img, direction)
+        return flipped.copy() if 1 in flipped.shape[:2] else flipped
+
+    imflip.knows_glmix_mm = True
+    module.imflip = imflip
+
+
 PATCHES = {
+    'mmcv.image.geometric': patch_flip,
     'mmcv.transforms.loading': patch_images,
     'mmseg.datasets.transforms.loading': patch_label_maps,
     'mmseg.datasets.basesegdataset': patch_segmentation_sets,
