@@ -16,7 +16,7 @@ from .cli import one_line
 
 @contextmanager
 def blame_files(cfg: Config) -> Iterator[None]:
-    """Name the checkpoint that can't be resumed, and the images that a model refuses.
+    """Name the checkpoint that can't be resumed, and the images with which a step failed.
 
     Args:
         cfg: the run's config.
@@ -30,7 +30,7 @@ def blame_files(cfg: Config) -> Iterator[None]:
         images = _images(error)
         if not images or any(image in str(error) for image in images):
             raise
-        raise UserError(f'{", ".join(images)}: {error}') from error
+        raise UserError(f'{error}; images of the batch: {some(images)}') from error
     except Exception as error:
         if not _in_resume(error):
             raise

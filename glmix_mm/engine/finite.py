@@ -38,7 +38,7 @@ class FiniteHook(Hook):
         Raises:
             UserError: one of them is not finite; the message names the step and the losses.
         """
-        losses = {name: float(value) for name, value in (outputs or {}).items() if _is_one(value)}
+        losses = {name: _number(value) for name, value in (outputs or {}).items()}
         wrong = [name for name, value in losses.items() if not math.isfinite(value)]
         if not wrong:
             return
@@ -65,8 +65,11 @@ class FiniteHook(Hook):
             )
 
 
-def _is_one(value: object) -> bool:
-    return isinstance(value, float) or (isinstance(value, Tensor) and value.numel() == 1)
+def _number(value: object) -> float:
+    """Return a logged value; 0 for one that is no single number."""
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else 0.0
+    return value if isinstance(value, float) else 0.0
 
 
 def _kept(runner: Runner) -> str:

@@ -260,7 +260,7 @@ def sizes():
         for way in ways:
 
             def run(bench, way=way, size=(width, height)):
-                for seed in range(4):
+                for seed in range(2):
                     np.random.seed(seed)  # flipped or not
                     found = read(bench, way, encoded(picture(*size)), size=size)
                     assert min(found.shape) > 0
