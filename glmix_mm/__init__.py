@@ -10,7 +10,7 @@ if not doctor.is_running():  # it has to run where these fail
     platform.ready()
 
     from . import models  # noqa: F401  (after the platform is ready)
-    from .engine import amp, layer_decay  # noqa: F401
+    from .engine import amp, finite, layer_decay  # noqa: F401
     from .visualization import hook  # noqa: F401
 
 __version__ = '0.1.0'

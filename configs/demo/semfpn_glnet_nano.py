@@ -39,6 +39,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=150, end=iterations),
 ]
 default_hooks = dict(
+    check_finite=dict(type='FiniteHook'),
     logger=dict(type='LoggerHook', interval=20),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=iterations),
 )

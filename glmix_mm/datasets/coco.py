@@ -2,13 +2,22 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from .annotations import (
+    box_mistake,
+    id_mistake,
+    image_mistake,
+    mask_mistake,
+    mask_scoring_mistake,
+    scoring_mistake,
+)
 from .paths import COCO_LAYOUT, Place, require_images, some
 from .survey import Survey, survey_images
 from .survey_coco import Annotations, read_annotations, survey_annotations
@@ -30,6 +39,9 @@ class CocoFile:
         without_mask: number of annotations that have no ``segmentation``.
         annotated: whether the file has annotations at all (test-dev's has none).
         annotations: what its annotations hold.
+        bad_mask: what is wrong with the first annotation whose mask can't be read, or ''.
+        unscorable: why pycocotools could not score boxes against an annotation, or ''.
+        unscorable_mask: the same of masks.
     """
 
     image_names: dict
@@ -38,6 +50,9 @@ class CocoFile:
     without_mask: int
     annotated: bool
     annotations: Annotations
+    bad_mask: str
+    unscorable: str
+    unscorable_mask: str
 
 
 class CocoFiles:
@@ -100,6 +115,8 @@ def check_coco(
             f"{path}: {found.without_mask} annotations have no 'segmentation', which the config's "
             "pipeline loads (with_mask=True); add masks, or use a config without them (RetinaNet's)"
         )
+    if with_masks and found.bad_mask:
+        raise UserError(f'{path}: {found.bad_mask}')
     _check_categories(path, found, dataset.metainfo['classes'])
     for evaluator in evaluators:
         _check_evaluator(evaluator, path, found, place, files)
@@ -143,6 +160,8 @@ def read_coco(path: str, place: Place) -> Mapping:
             f'{path}: is not json but binary (byte {error.start} is not UTF-8); expected '
             "COCO's annotations, unpacked"
         ) from error
+    except (RecursionError, ValueError, MemoryError) as error:  # nested, or numbers, without end
+        raise UserError(f'{path}: cannot be read as json: {error}') from error
     if not isinstance(content, dict) or not {'images', 'categories'} <= set(content):
         found = some(content) if isinstance(content, dict) else f'a {type(content).__name__}'
         raise UserError(
@@ -154,37 +173,91 @@ def read_coco(path: str, place: Place) -> Mapping:
 
 def _summarise(path: str, content: Mapping) -> CocoFile:
     boxes = content.get('annotations') or []
-    _require_keys(path, 'images', content['images'], IMAGE_KEYS)
-    _require_keys(path, 'annotations', boxes, BOX_KEYS)
-    _require_keys(path, 'categories', content['categories'], CATEGORY_KEYS)
+    _require_entries(path, 'images', content['images'], IMAGE_KEYS, image_mistake)
+    _require_entries(path, 'annotations', boxes, BOX_KEYS, box_mistake)
+    _require_entries(path, 'categories', content['categories'], CATEGORY_KEYS, _category_mistake)
+    _require_unique(path, 'categories', content['categories'], 'name')
     names = {category['id']: category['name'] for category in content['categories']}
-    images = {image['id']: image['file_name'] for image in content['images']}
-    strangers = {box['category_id'] for box in boxes} - set(names)
-    if strangers:
-        raise UserError(
-            f"{path}: annotations have category_id {some(sorted(strangers))}, which 'categories' "
-            'does not list'
-        )
-    lost = {box['image_id'] for box in boxes} - set(images)
-    if lost:
-        raise UserError(
-            f"{path}: annotations have image_id {some(sorted(lost))}, which 'images' does not list"
-        )
+    images = {image['id']: image for image in content['images']}
+    _require_references(path, boxes, 'category_id', names, 'categories')
+    _require_references(path, boxes, 'image_id', images, 'images')
+    masks = [box for box in boxes if box.get('segmentation')]
+    bad_mask = _first(masks, lambda box: mask_mistake(box['segmentation'], images[box['image_id']]))
+    sound = [] if bad_mask else masks
     return CocoFile(
-        image_names=images,
+        image_names={number: image['file_name'] for number, image in images.items()},
         categories=tuple(names.values()),
         used=frozenset(names[box['category_id']] for box in boxes),
-        without_mask=sum(not box.get('segmentation') for box in boxes),
+        without_mask=len(boxes) - len(masks),
         annotated='annotations' in content,
-        annotations=read_annotations(content, names),
+        annotations=read_annotations(content, names, sound_masks=not bad_mask),
+        bad_mask=bad_mask,
+        unscorable=_first(boxes, scoring_mistake),
+        unscorable_mask=_first(sound, mask_scoring_mistake),
     )
 
 
-def _require_keys(path: str, entry: str, items: Sequence[Mapping], keys: Sequence[str]) -> None:
+def _first(boxes: Sequence[Mapping], mistake: Callable[[Mapping], str]) -> str:
+    """Return the first mistake of an annotation, with its id, or ''."""
+    found = ((box['id'], mistake(box)) for box in boxes)
+    return next((f'annotation {number!r}: {text}' for number, text in found if text), '')
+
+
+def _require_references(
+    path: str, boxes: Sequence[Mapping], key: str, known: Mapping, entry: str
+) -> None:
+    """Check that what the annotations refer to is listed."""
+    try:
+        strangers = {box[key] for box in boxes} - set(known)
+    except TypeError:  # a list or an object
+        strangers = [box[key] for box in boxes if isinstance(box[key], (list, dict))]
+    if strangers:
+        names = sorted(strangers, key=str)
+        raise UserError(
+            f"{path}: annotations have {key} {some(names)}, which '{entry}' does not list"
+        )
+
+
+def _category_mistake(category: Mapping) -> str:
+    if not isinstance(category['name'], str):
+        return f'name {category["name"]!r} is not a string'
+    return id_mistake(category)
+
+
+def _require_entries(
+    path: str,
+    entry: str,
+    items: Sequence[Mapping],
+    keys: Sequence[str],
+    mistake: Callable[[Mapping], str],
+) -> None:
+    """Check that a list has objects with these keys and sound values, and no id twice."""
+    if not isinstance(items, list):
+        raise UserError(
+            f"{path}: '{entry}' is a {type(items).__name__}; COCO has a list of objects"
+        )
     for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            kind = type(item).__name__
+            raise UserError(
+                f'{path}: {entry}[{index}] is a {kind}; COCO has objects with {some(keys)}'
+            )
         if any(key not in item for key in keys):
             lacking = some(key for key in keys if key not in item)
             raise UserError(f'{path}: {entry}[{index}] has no {lacking}; COCO needs {some(keys)}')
+        wrong = mistake(item)
+        if wrong:
+            raise UserError(f'{path}: {entry}[{index}]: {wrong}')
+    _require_unique(path, entry, items, 'id')
+
+
+def _require_unique(path: str, entry: str, items: Sequence[Mapping], key: str) -> None:
+    counts = Counter(item[key] for item in items)
+    if len(counts) < len(items):
+        twice = [value for value, count in counts.items() if count > 1]
+        raise UserError(
+            f'{path}: {entry} have the {key} {some(twice)} more than once; each needs its own'
+        )
 
 
 def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> None:
@@ -227,11 +300,23 @@ def _check_evaluator(
 ) -> None:
     """Check that a metric's own annotation file is there and knows the data set's images."""
     other = evaluator.get('ann_file')
-    if not other or os.path.realpath(other) == os.path.realpath(path):
+    scored = files.read(other, place) if other else found
+    _check_scorable(other or path, scored, evaluator)
+    if scored is found:
         return
-    unknown = set(found.image_names) - set(files.read(other, place).image_names)
+    unknown = set(found.image_names) - set(scored.image_names)
     if unknown:
         raise UserError(
             f'{place.split}_evaluator.ann_file={other}: lacks {len(unknown)} of the '
             f"{len(found.image_names)} images of the data set's {path}; give both the same file"
         )
+
+
+def _check_scorable(path: str, scored: CocoFile, evaluator: Mapping) -> None:
+    """Check that pycocotools will read the file that a metric scores against as it is meant."""
+    metrics = evaluator.get('metric', 'bbox')
+    mistakes = [] if evaluator.get('format_only') else [scored.unscorable]
+    if mistakes and 'segm' in metrics:
+        mistakes += [scored.bad_mask, scored.unscorable_mask]
+    for mistake in filter(None, mistakes):
+        raise UserError(f'{path}: {mistake}')

@@ -10,11 +10,11 @@ from typing import TypeVar
 from PIL import Image
 
 from ..errors import UserError
+from ..platform.images import ON_ITS_SIDE, ORIENTATION
 
 HEADERS = 5000  # images whose size is read: about 0.1 ms each
 DECODED = 400  # images, or label maps, that are decoded: about 5 ms each
 THREADS = 4  # decoding, and waiting for a disk, lets others work
-ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height change places
 # What Pillow raises for files that are damaged or no images.
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
@@ -96,7 +96,7 @@ def read_size(path: str, decode: bool = False) -> tuple[int, int]:
         try:
             with Image.open(path) as image:
                 width, height = image.size
-                turned = image.getexif().get(ORIENTATION, 1) >= 5
+                turned = image.getexif().get(ORIENTATION, 1) in ON_ITS_SIDE
                 if decode:
                     image.load()
         except UNREADABLE as error:

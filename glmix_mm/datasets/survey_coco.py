@@ -1,14 +1,13 @@
 """What mmdet makes of the annotations in a COCO json: which boxes, masks and images it uses."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .annotations import is_pointless
 from .paths import some
 from .survey import Survey
 
-MALFORMED = ('no four numbers', 'not finite')  # reasons to drop that mmdet does not know
 BEYOND = 1  # px that a box may reach beyond its image before it is told
 
 
@@ -22,7 +21,7 @@ class Annotations:
         usable: number of the boxes that mmdet uses, by image id, for each category.
         dropped: number of the boxes that mmdet leaves out, by reason, for each category.
         beyond: number of the boxes that reach beyond their image.
-        bad_masks: number of the masks that are no masks, by reason, for each category.
+        pointless: number of the masks whose polygons have too few points.
     """
 
     sizes: dict = field(default_factory=dict)
@@ -30,22 +29,23 @@ class Annotations:
     usable: dict[str, Counter] = field(default_factory=dict)
     dropped: dict[str, Counter] = field(default_factory=dict)
     beyond: Counter = field(default_factory=Counter)
-    bad_masks: dict[str, Counter] = field(default_factory=dict)
+    pointless: Counter = field(default_factory=Counter)
 
 
-def read_annotations(content: Mapping, names: Mapping) -> Annotations:
+def read_annotations(content: Mapping, names: Mapping, sound_masks: bool) -> Annotations:
     """Go through all annotations of a file once.
 
     Args:
-        content: the file; its images and annotations have the keys that COCO needs.
+        content: the file; its images and boxes are as COCO has them.
         names: of the categories, by id.
+        sound_masks: whether its masks are as well.
     """
     found = Annotations(
         {image['id']: (image['width'], image['height']) for image in content['images']}
     )
     for name in names.values():
         found.present[name], found.usable[name] = set(), Counter()
-        found.dropped[name], found.bad_masks[name] = Counter(), Counter()
+        found.dropped[name] = Counter()
     for box in content.get('annotations') or ():
         name, image = names[box['category_id']], box['image_id']
         found.present[name].add(image)
@@ -55,9 +55,7 @@ def read_annotations(content: Mapping, names: Mapping) -> Annotations:
             continue
         found.usable[name][image] += 1
         found.beyond[name] += _reaches_beyond(box['bbox'], found.sizes[image])
-        bad = _bad_mask(box.get('segmentation'), found.sizes[image])
-        if bad:
-            found.bad_masks[name][bad] += 1
+        found.pointless[name] += sound_masks and is_pointless(box.get('segmentation') or {})
     return found
 
 
@@ -65,19 +63,13 @@ def _reason_to_drop(box: Mapping, size: tuple[int, int]) -> str:
     """Return why mmdet's ``CocoDataset.parse_data_info`` leaves an annotation out, or ''."""
     if box.get('ignore'):
         return "marked 'ignore'"
-    try:
-        x, y, width, height = map(float, box['bbox'])
-        area = float(box['area'])
-    except (TypeError, ValueError):
-        return 'no four numbers'
-    if not all(map(math.isfinite, (x, y, width, height, area))):
-        return 'not finite'
+    x, y, width, height = box['bbox']
     inside = min(x + width, size[0]) - max(x, 0), min(y + height, size[1]) - max(y, 0)
     if min(inside) <= 0:
         return 'outside its image or without extent'
     if width < 1 or height < 1:
         return 'narrower or lower than 1 px'
-    if area <= 0:
+    if box['area'] <= 0:
         return 'of area 0'
     return ''
 
@@ -86,23 +78,6 @@ def _reaches_beyond(bbox: Sequence[float], size: tuple[int, int]) -> bool:
     x, y, width, height = bbox
     far = x + width > size[0] + BEYOND or y + height > size[1] + BEYOND
     return far or min(x, y) < -BEYOND
-
-
-def _bad_mask(mask: object, size: tuple[int, int]) -> str:
-    """Return what is wrong with a mask, or ''; none at all is right."""
-    if not mask:
-        return ''
-    if isinstance(mask, list):
-        whole = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
-        return '' if whole else 'polygons of fewer than three points'
-    if not isinstance(mask, Mapping) or not {'size', 'counts'} <= set(mask):
-        return 'neither polygons nor run lengths'
-    if list(mask['size']) != [size[1], size[0]]:
-        return 'run lengths of another size than the image'
-    counts = mask['counts']
-    if isinstance(counts, list) and sum(counts) != size[0] * size[1]:
-        return 'run lengths that do not add up to the image'
-    return ''
 
 
 def survey_annotations(
@@ -128,12 +103,6 @@ def survey_annotations(
     for name in classes:
         used.update(found.usable[name])
     dropped = _total(found.dropped, classes)
-    malformed = Counter({reason: dropped.pop(reason) for reason in MALFORMED if dropped[reason]})
-    if malformed:
-        survey.problems.append(
-            f'{path}: {malformed.total()} boxes would stop training: {_listing(malformed)}; '
-            'expected x, y, width and height in pixels, and an area'
-        )
     if dropped:
         survey.notes.append(
             f'{dropped.total()} of {used.total() + dropped.total()} boxes are left out by mmdet: '
@@ -142,23 +111,14 @@ def survey_annotations(
     beyond = sum(found.beyond[name] for name in classes)
     if beyond:
         survey.notes.append(f'boxes that reach more than {BEYOND} px beyond their image: {beyond}')
-    if with_masks:
-        _judge_masks(survey, path, _total(found.bad_masks, classes))
+    pointless = sum(found.pointless[name] for name in classes)
+    if with_masks and pointless:
+        survey.notes.append(
+            'objects that mmdet ignores, as their polygons have fewer than three points: '
+            f'{pointless}'
+        )
     _count_images(survey, path, found, classes, used, filters, key)
     return survey
-
-
-def _judge_masks(survey: Survey, path: str, bad: Counter) -> None:
-    ignored = ('polygons of fewer than three points', 'neither polygons nor run lengths')
-    harmless = Counter({reason: count for reason, count in bad.items() if reason in ignored})
-    if harmless:
-        survey.notes.append(f'objects that mmdet ignores for their masks: {_listing(harmless)}')
-    harmful = bad - harmless
-    if harmful:
-        survey.problems.append(
-            f'{path}: {harmful.total()} masks would stop training: {_listing(harmful)}; write them '
-            "again with their image's height and width"
-        )
 
 
 def _count_images(

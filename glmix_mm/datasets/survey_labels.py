@@ -1,5 +1,6 @@
 """What a look at label maps finds: which labels they hold, their sizes, the wrong archive."""
 
+import io
 import os
 import warnings
 from collections import Counter
@@ -10,7 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .survey import UNREADABLE, Survey, evenly, in_threads, of_all, read_size
+from ..platform.images import decode_image
+from ..platform.loading import read_bytes
+from .survey import Survey, evenly, in_threads, of_all, read_size
 
 SHOWN = 12  # labels that a note lists
 FULL_ADE = ('ADE20K_2016_07_26', 'ADE20K_2021_17_01')
@@ -63,13 +66,10 @@ def count_labels(path: str) -> Counter:
     Raises:
         UserError: it can't be read, or has several channels.
     """
+    data = read_bytes(path)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        try:
-            with Image.open(path) as image:
-                labels = np.asarray(image)
-        except UNREADABLE as error:
-            raise UserError(f'{path}: cannot be read as an image ({error})') from error
+        labels = decode_image(data, path, lambda: np.asarray(Image.open(io.BytesIO(data))))
     if labels.ndim != 2:
         raise UserError(
             f'{path}: has {labels.shape[2]} channels; expected one, holding the index of the class'

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..datasets.layout import unwrap
 from ..errors import UserError
+from ..models.pretrained import is_state
 from ..platform.states import compare_states
 from .config import config_mistakes
 
@@ -36,7 +37,7 @@ def weights_of(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
         UserError: there are none in either place.
     """
     state = checkpoint.get('state_dict', checkpoint)
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not is_state(state):
         raise UserError(
             f"{path}: no weights under 'state_dict' nor at the top level; it holds "
             f"{', '.join(map(str, checkpoint)) or 'nothing'}. A backbone's pretrained weights "
@@ -124,6 +125,8 @@ def check_overlap(
     state = weights_of(checkpoint, path)
     difference = compare_states(expected, state)
     taken = len(expected) - len(difference.missing) - len(difference.misshapen)
+    if difference.mistyped or difference.infinite:
+        raise UserError(f'load_from={path}: {difference.describe()}')
     if not taken:
         raise UserError(
             f'load_from={path}: none of its {len(state)} tensors fits {cfg.filename} '
@@ -145,9 +148,8 @@ def check_classes(checkpoint: Mapping, path: str, cfg: Config, split: str) -> No
     Raises:
         UserError: the classes or their order differ.
     """
-    meta = checkpoint.get('meta') or {}
-    trained = (meta.get('dataset_meta') or {}).get('classes')
-    if trained is None:
+    trained = trained_meta(checkpoint).get('classes')
+    if not isinstance(trained, (list, tuple)):
         return
     dataset = next(unwrap(cfg[f'{split}_dataloader'].dataset))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -160,6 +162,18 @@ def check_classes(checkpoint: Mapping, path: str, cfg: Config, split: str) -> No
         f'{cfg.filename} has {_listing(classes)}; set the same classes in the same order '
         '(dataset.metainfo), or give a checkpoint trained on this data set'
     )
+
+
+def record_of(checkpoint: Mapping) -> Mapping:
+    """Return the entry ``meta`` of a checkpoint, or {} where it has none."""
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def trained_meta(checkpoint: Mapping) -> Mapping:
+    """Return what a checkpoint records of its data set, or {} where it does not."""
+    meta = record_of(checkpoint).get('dataset_meta')
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def _listing(classes: Iterable[str]) -> str:
@@ -179,11 +193,11 @@ def describe_model(model: Mapping) -> str:
 
 def describe_origin(checkpoint: Mapping) -> str:
     """Return what a checkpoint's own record says it is, or '' where it has none."""
-    meta = checkpoint.get('meta') or {}
+    meta = record_of(checkpoint)
     model = model_settings(meta)
     if not model:
         return ''
-    progress = f', epoch {meta["epoch"]}, iteration {meta["iter"]}' if 'iter' in meta else ''
+    progress = f', epoch {meta.get("epoch")}, iteration {meta["iter"]}' if 'iter' in meta else ''
     return describe_model(model) + progress
 
 
@@ -194,7 +208,7 @@ def model_settings(meta: Mapping) -> dict:
     """
     try:
         statements = ast.parse(meta.get('cfg') or '').body
-    except (SyntaxError, TypeError, ValueError):
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return {}
     for statement in statements:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model':
@@ -211,5 +225,5 @@ def _literal(node: ast.expr):
         return [_literal(item) for item in node.elts]
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):
         return None

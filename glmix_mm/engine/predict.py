@@ -24,7 +24,7 @@ from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
 from ..visualization.predictions import add_legend
 from ..visualization.videos import is_video
-from .checkpoints import build_model, check_fit, read
+from .checkpoints import build_model, check_fit, read, trained_meta
 from .cli import find_device
 from .config import config_mistakes, load_config
 from .infer import detections, infer, label_map
@@ -113,7 +113,7 @@ def _classes(cfg: Config, checkpoint: dict) -> dict:
     dataset = next(unwrap(cfg.test_dataloader.dataset))
     with DefaultScope.overwrite_default_scope(cfg.default_scope), config_mistakes(cfg.filename):
         own = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)).metainfo
-    trained = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    trained = trained_meta(checkpoint)
     classes = trained.get('classes') or own.get('classes')
     if not classes:
         raise UserError(
@@ -179,8 +179,16 @@ def predict(
         results['images'].append(record)
         print(out / f'{name}.png', flush=True)
 
+    def named(path: Path, name: str) -> None:
+        try:
+            work(path, name)
+        except UserError as error:
+            if str(path) in str(error):
+                raise
+            raise UserError(f'{path}: {error}') from error
+
     try:
-        for_each(paths, work)
+        for_each(paths, named)
     finally:
         if results['images']:
             write_atomically(out / RESULTS, json.dumps(results).encode())

@@ -8,9 +8,11 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from ..datasets.paths import some
 from ..errors import UserError
 from ..platform.files import TEMPORARY, write_atomically
-from .checkpoints import read
+from ..platform.states import is_finite
+from .checkpoints import read, weights_of
 from .replay import VALIDATED
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')  # of the checkpoints that mmengine saves
@@ -77,10 +79,23 @@ def read_resumable(path: str) -> dict:
     meta = checkpoint.get('meta')
     progress = meta if isinstance(meta, Mapping) else {}
     missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in progress]
+    for key in ('optimizer', 'message_hub'):
+        if key not in missing and not isinstance(checkpoint[key], Mapping):
+            missing.append(f'{key} (found {type(checkpoint[key]).__name__})')
+    for key in ('epoch', 'iter'):
+        if key in progress and not (isinstance(progress[key], int) and progress[key] >= 0):
+            missing.append(f'meta.{key} (found {progress[key]!r})')
     if missing:
         raise UserError(
             f'{path}: cannot resume, for it has no {", ".join(missing)}; to start from its '
             f'weights: --cfg-options load_from={path}'
+        )
+    state = weights_of(checkpoint, path)
+    wrong = [key for key, value in state.items() if not is_finite(value)]
+    if wrong:
+        raise UserError(
+            f'{path}: cannot resume, for {len(wrong)} of its {len(state)} tensors are not finite '
+            f'({some(wrong)}): the run had broken down before it was saved'
         )
     return checkpoint
 

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from ..datasets.layout import check_datasets, unwrap
 from ..errors import UserError
 from ..models.pyramid import PyramidBackbone
+from .blame import blame_files
 from .checkpoints import build_model, check_classes, check_fit, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
@@ -76,7 +77,7 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
         use_augmentation(cfg)
     if fuse:
         _leave_out_averaging(cfg)
-    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename):
+    with disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg):
         runner = build_runner(cfg)
         if fuse:
             runner.register_hook(FuseHook())

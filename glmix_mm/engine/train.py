@@ -11,6 +11,7 @@ from torch import nn
 from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..platform.releases import SCHEME, find_release
+from .blame import ResumedStateHook, blame_files
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
@@ -170,14 +171,15 @@ def train(
     _keep_last_checkpoint(cfg)
     _use_exact_loop(cfg)
     fit_strategy(cfg)
-    guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename)
-    with guards[0], guards[1], kept_signals(cfg.launcher) as signals:
+    guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg)
+    with guards[0], guards[1], guards[2], kept_signals(cfg.launcher) as signals:
         runner = build_runner(cfg)
         runner.register_hook(InterruptHook(signals))
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
             _forget_initial_weights(runner)
+            runner.register_hook(ResumedStateHook())
         runner.train()
     return runner
 

@@ -174,7 +174,9 @@ def kmeans(tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         assignment (N, L, S). Gradients pass through the means alone.
     """
     for _ in range(KMEANS_ITERATIONS):
-        similarity = torch.bmm(tokens, F.normalize(slots, dim=2, eps=EPS).transpose(1, 2))
+        # In float32, for EPS is 0 in float16, where a zero slot would attract all.
+        directions = F.normalize(at_least_float32(slots), dim=2, eps=EPS).to(tokens.dtype)
+        similarity = torch.bmm(tokens, directions.transpose(1, 2))
         assignment = F.one_hot(similarity.argmax(2), slots.shape[1]).to(tokens.dtype)
         size = assignment.sum(1).unsqueeze(2)  # (N, S, 1)
         mean = torch.bmm(assignment.transpose(1, 2), tokens) / size.clamp_min(1)

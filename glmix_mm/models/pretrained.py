@@ -69,7 +69,8 @@ def load_pretrained(
     aligned = {key: align(value, expected.get(key)) for key, value in named.items()}
     difference = compare_states(expected, aligned, optional)
     if difference:
-        matched = len(aligned) - len(difference.unexpected) - len(difference.misshapen)
+        strange = len(difference.unexpected) + len(difference.misshapen)
+        matched = len(aligned) - strange - len(difference.mistyped)
         raise UserError(_mismatch(backbone, checkpoint, difference, matched))
     backbone.load_state_dict(aligned, strict=False)
     report = f'{checkpoint}: loaded {len(aligned)} of {len(expected)} tensors from {container}'
@@ -90,9 +91,9 @@ def find_weights(content: object, source: str) -> tuple[Mapping[str, Tensor], st
     """
     if isinstance(content, Mapping):
         for container in CONTAINERS:
-            if _is_state(content.get(container)):
+            if is_state(content.get(container)):
                 return content[container], repr(container)
-        if _is_state(content):
+        if is_state(content):
             return content, 'the top level'
     found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
     raise UserError(
@@ -143,10 +144,12 @@ def _own_names(
     return {rename(key, renames) if official else key: value for key, value in state.items()}
 
 
-def _is_state(value: object) -> bool:
+def is_state(value: object) -> bool:
+    """Tell whether an object is a dict of tensors by their names."""
     return (
         isinstance(value, Mapping)
         and len(value) > 0
+        and all(isinstance(key, str) for key in value)
         and all(isinstance(tensor, Tensor) for tensor in value.values())
     )
 

@@ -2,17 +2,18 @@
 
 import warnings
 
-from .startup import config_root, install, resolve_config
+from .startup import PATCHES, config_root, install, resolve_config
 
 __all__ = ['config_root', 'install', 'ready', 'resolve_config']
 
 
 def ready() -> None:
     """Ready the platform; idempotent, and called by ``import glmix_mm``."""
-    from . import checkpoint, files
+    from . import checkpoint, files, loading
 
     # mmengine uses it; requirements/runtime.txt keeps the setuptools that still has it.
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+    PATCHES.update(loading.PATCHES)
     install()
     checkpoint.install()
     files.install()

@@ -8,6 +8,7 @@ exactly those, and those in the authors' files, and none of them can do more tha
 import functools
 import pickle
 import re
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from ..errors import UserError
 from .releases import SCHEME, find_release
 
+CHUNK = 2**20  # bytes read at a time
 HISTORY_METHODS = ('min', 'max', 'mean', 'current')
 # The authors train under Hydra and save its settings beside the weights.
 OMEGACONF = (
@@ -88,9 +90,40 @@ def read_checkpoint(path: str | Path, map_location='cpu', kind: str = 'checkpoin
     if not path.is_file():
         raise UserError(f'{path.absolute()}: no such {kind} file')
     try:
+        check_archive(path)
         return torch.load(path, map_location=map_location, weights_only=True)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(_explain(path, error, kind)) from error
+
+
+def check_archive(path: Path) -> None:
+    """Check what torch does not when it reads the zip archives that it saves.
+
+    Its checksums tell of any changed bit; and since nothing in it is compressed, an archive that
+    would take up more than it holds is none of torch's.
+
+    Raises:
+        UserError: it claims to hold more than the file's size.
+        zipfile.BadZipFile: a checksum is wrong, or the archive is damaged.
+    """
+    if not zipfile.is_zipfile(path):  # older torch saved plain pickles, which have no checksums
+        return
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(entry.file_size for entry in archive.infolist())
+        if claimed > size:
+            raise UserError(
+                f'{path}: refused, for it is an archive of {size:,} bytes that would take up '
+                f'{claimed:,}; checkpoints are not compressed'
+            )
+        for entry in archive.infolist():
+            if entry.CRC == 0:  # empty, or saved without checksums (torch can be told to)
+                continue
+            with archive.open(entry) as file:
+                while file.read(CHUNK):
+                    pass
 
 
 def load_from_local(filename: str, map_location=None):

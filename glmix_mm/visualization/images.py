@@ -10,6 +10,7 @@ import numpy as np
 from ..engine.cli import one_line
 from ..errors import UserError
 from ..platform.files import write_atomically
+from ..platform.images import decode_image
 from .videos import is_video
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -43,15 +44,14 @@ def read_image(path: Path) -> np.ndarray:
         RGB, uint8 (H, W, 3).
 
     Raises:
-        UserError: there is no such file, or it is no image or damaged.
+        UserError: there is no such file, or it is no image, damaged, or too large.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f'{path}: {error.strerror}') from error
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise UserError(f'{path}: not a readable image ({len(data):,} bytes)')
+    pixels = np.frombuffer(data, np.uint8)
+    image = decode_image(data, path, lambda: cv2.imdecode(pixels, cv2.IMREAD_COLOR))
     return np.ascontiguousarray(image[..., ::-1])
 
 

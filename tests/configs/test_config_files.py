@@ -53,6 +53,11 @@ def test_every_promised_config_exists():
     assert sorted(expected) == SHIPPED
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_a_loss_that_is_no_number_stops_the_run(load, name):
+    assert load(name).default_hooks.check_finite == dict(type='FiniteHook')
+
+
 @pytest.mark.parametrize('name', SHIPPED)
 def test_config_states_only_what_differs(name):
     text = (CONFIGS / name).read_text()

@@ -146,7 +146,7 @@ def test_coloured_label_maps(root):
     Image.new('RGB', (64, 64)).save(path)
     assert f'{path}: has 3 channels; expected one' in failure(make_config(root))
     path.write_bytes(b'no picture')
-    assert f'{path}: cannot be read as an image' in failure(make_config(root))
+    assert f'{path}: not a readable image' in failure(make_config(root))
 
 
 def test_own_classes_with_ades_type(root):

@@ -42,7 +42,9 @@ def good(folder):
 
 def check_skipped(status, err):
     assert status == 1
-    assert re.search(r'^skipped: .*broken.jpg: not a readable image \(10 bytes\)$', err, re.M)
+    assert re.search(
+        r'^skipped: .*broken.jpg: not a readable image \(10 bytes\); copy it', err, re.M
+    )
     assert re.match(r'error: 1 of 3 images had to be skipped: .*broken.jpg', err.splitlines()[-1])
 
 

@@ -1,0 +1,59 @@
+"""Measures whether resident memory grows from step to step; leaks_proof.py does so at length."""
+
+import os
+import random
+from collections.abc import Callable
+
+import torch
+from families import build_small
+
+LIMIT = 0.03  # growth after the settling steps
+TAIL = 10  # last steps, whose largest memory counts
+
+
+def resident() -> int:
+    """Return this process's resident memory in bytes."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def growth(step: Callable[[int], object], steps: int, settled: int) -> tuple[float, list[int]]:
+    """Run steps; return by how much memory grew after the first of them.
+
+    Args:
+        step: takes its number.
+        steps: how many.
+        settled: after how many memory is first taken.
+
+    Returns:
+        The growth, as a part of the memory at ``settled``, and the memory after each step in bytes.
+    """
+    sizes = []
+    for number in range(steps):
+        step(number)
+        sizes.append(resident())
+    return growth_of(sizes, settled), sizes
+
+
+def growth_of(sizes: list[int], settled: int) -> float:
+    """Return by how much the largest of the last steps exceeds the memory at ``settled``."""
+    return max(sizes[-TAIL:]) / sizes[settled - 1] - 1
+
+
+def backbone_steps(name: str, kind: str, training: bool, sides: tuple[int, int] = (64, 256)):
+    """Return a step of a small backbone on images of changing sizes and batches."""
+    torch.manual_seed(0)
+    choose = random.Random(0)
+    model = build_small(name, kind).train(training)
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def step(number: int) -> None:
+        shape = (choose.randint(1, 3), 3, choose.randint(*sides), choose.randint(*sides))
+        with torch.set_grad_enabled(training):
+            loss = sum(level.square().mean() for level in model(torch.randn(shape)))
+        if training:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return step

@@ -1,0 +1,109 @@
+"""Memory over 300 steps: python tests/models/leaks_proof.py.
+
+Training and inference of a small backbone of each family on images of changing sizes; training of
+the demo's Mask R-CNN as tools/train.py does it, and predictions as tools/predict.py makes them.
+"""
+
+import contextlib
+import io
+import logging
+import random
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # works without installation
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import leaks
+import torch
+from families import FIRST
+from mmengine.hooks import Hook
+from PIL import Image
+
+from glmix_mm.datasets.demo import write_demo_dataset
+from glmix_mm.engine.config import load_config
+from glmix_mm.engine.options import apply_data_root, from_scratch
+from glmix_mm.engine.predict import make_inferencer, predict
+from glmix_mm.engine.train import train
+
+STEPS, SETTLED = 300, 50
+SCALES = [(side, side) for side in range(96, 225, 16)]
+
+
+class MemoryHook(Hook):
+    """Notes the memory after each step."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Note it."""
+        self.sizes.append(leaks.resident())
+
+
+def report(what: str, sizes: list[int]) -> bool:
+    """Print the memory at some steps; return whether it grew by less than the limit."""
+    grown = leaks.growth_of(sizes, SETTLED)
+    shown = ', '.join(f'{sizes[n - 1] / 2**20:.0f}' for n in range(SETTLED, STEPS + 1, 50))
+    print(f'{what}: MiB after step 50, 100, ... 300: {shown}; growth {grown:+.1%}', flush=True)
+    return grown < leaks.LIMIT
+
+
+def train_detector(root: Path, folder: Path) -> tuple[list[int], str]:
+    """Train the demo's detector on images of changing sizes."""
+    cfg = load_config('demo/maskrcnn_glnet_nano')
+    cfg.launcher, cfg.work_dir = 'none', str(folder / 'wd')
+    from_scratch(cfg)
+    apply_data_root(cfg, str(root))
+    cfg.train_dataloader.batch_size = 2
+    resize = dict(type='RandomChoiceResize', scales=SCALES, keep_ratio=True)
+    cfg.train_dataloader.dataset.pipeline.insert(2, resize)
+    cfg.train_cfg.update(max_iters=STEPS, val_interval=10 * STEPS)
+    hook = MemoryHook()
+    cfg.custom_hooks = [hook]
+    cfg.default_hooks.checkpoint.interval = STEPS
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(cfg)
+    return hook.sizes, str(folder / 'wd' / f'iter_{STEPS}.pth')
+
+
+def predictions(root: Path, folder: Path, checkpoint: str) -> list[int]:
+    """Predict on images of changing sizes, each drawn and written."""
+    inferencer = make_inferencer(load_config('demo/maskrcnn_glnet_nano'), checkpoint)
+    sources = sorted((root / 'coco' / 'val2017').iterdir())
+    choose = random.Random(0)
+
+    def step(number: int) -> None:
+        path = folder / 'changing.png'
+        with Image.open(sources[number % len(sources)]) as image:
+            image.resize((choose.randint(48, 400), choose.randint(48, 400))).save(path)
+        with contextlib.redirect_stdout(io.StringIO()):
+            predict(inferencer, [path], folder / 'out')
+
+    return leaks.growth(step, STEPS, SETTLED)[1]
+
+
+def prove() -> bool:
+    """Run everything; return whether nothing grew."""
+    warnings.simplefilter('ignore')
+    logging.disable(logging.WARNING)
+    good = []
+    for name, kind in FIRST:
+        for training in (True, False):
+            step = leaks.backbone_steps(name, kind, training)
+            sizes = leaks.growth(step, STEPS, SETTLED)[1]
+            good.append(report(f'{name} {"training" if training else "inference"}', sizes))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = write_demo_dataset(folder / 'set', 32, 8, 192)
+        torch.manual_seed(0)
+        sizes, checkpoint = train_detector(root, folder)
+        good.append(report('Mask R-CNN training', sizes))
+        good.append(report('predictions', predictions(root, folder, checkpoint)))
+    return all(good)
+
+
+if __name__ == '__main__':
+    sys.exit(0 if prove() else 1)

@@ -1,0 +1,25 @@
+"""Memory does not grow from step to step (leaks_proof.py runs more of them, and whole tools)."""
+
+from pathlib import Path
+
+import leaks
+import pytest
+from families import FIRST
+
+pytestmark = pytest.mark.skipif(
+    not Path('/proc/self/statm').exists(), reason='reads resident memory from /proc'
+)
+
+
+@pytest.mark.parametrize('training', [True, False], ids=['training', 'inference'])
+@pytest.mark.parametrize(('name', 'kind'), FIRST, ids=lambda value: value)
+def test_memory_does_not_grow(name, kind, training):
+    step = leaks.backbone_steps(name, kind, training, sides=(64, 128))
+    grown, _ = leaks.growth(step, steps=60, settled=25)
+    assert grown < leaks.LIMIT
+
+
+def test_a_leak_is_noticed():
+    kept = []
+    grown, _ = leaks.growth(lambda _: kept.append(bytearray(2**21)), steps=40, settled=10)
+    assert grown > leaks.LIMIT
