@@ -13,6 +13,7 @@ from ..errors import UserError
 from .depthwise import DepthwiseConv2d
 from .layers import SelfAttention, to_map, to_tokens
 from .pointwise import Pointwise
+from .portable import adaptive_avg_pool2d
 from .precision import at_least_float32, no_autocast
 
 BRANCHES = ('both', 'local', 'global')
@@ -116,7 +117,7 @@ class GLMix(nn.Module):
         """Return the slots before clustering, (N, S, C), row-major over the slot grid (1)."""
         if self.init_slots is not None:
             return self.init_slots.expand(len(block_input), -1, -1)
-        return to_tokens(F.adaptive_avg_pool2d(block_input, self.slot_grid))
+        return to_tokens(adaptive_avg_pool2d(block_input, self.slot_grid))
 
     def slot_logits(self, tokens: Tensor, slots: Tensor) -> Tensor:
         """Return the scaled cosine similarity of tokens and slots, (N, L, S), in float32 or above.
