@@ -144,7 +144,9 @@ def export(
         raise UserError(f'--size {size[0]} {size[1]}: both must be at least {MIN_SIZE} px')
     size = None if dynamic else tuple(size or fixed_size(cfg, task))
     settings = json.dumps(describe(cfg, model, task, classes, size))
-    image = torch.randn(1, 3, *(size or EXAMPLE_SIZE), generator=torch.Generator().manual_seed(0))
+    # The exporter takes a size of 1 for a rule: any number of images is shown as 2.
+    shape = (1 if size else 2, 3, *(size or EXAMPLE_SIZE))
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     files = []
     for graph in make_graphs(model, task, image):
         path = out.with_suffix(f'.{graph.name}{out.suffix}') if graph.name else out

@@ -201,7 +201,7 @@ def make_graphs(model: nn.Module, task: str, image: Tensor) -> list[Graph]:
     Args:
         model: a model that :func:`glmix_mm.deploy.settings.find_task` knows.
         task: what that returned.
-        image: an example, (1, 3, H, W).
+        image: an example, (N, 3, H, W).
     """
     make_portable(model)
     any_image = {0: 'batch', 2: 'height', 3: 'width'}
@@ -212,7 +212,7 @@ def make_graphs(model: nn.Module, task: str, image: Tensor) -> list[Graph]:
         return [Graph('', LogitsGraph(model), (image,), ['image'], ['logits'], (any_image,))]
     first = AnchorGraph(model)
     outputs = first(image)
-    maps = list(outputs[len(outputs) - first.maps :])
+    maps = [map_[:1] for map_ in outputs[len(outputs) - first.maps :]]  # of one image
     levels = (len(outputs) - first.maps) // 2
     kinds = [('scores', levels), ('deltas', levels), ('map', first.maps)]
     names = [f'{kind}{level}' for kind, count in kinds for level in range(count)]

@@ -40,7 +40,9 @@ class MaskTTAModel(DetTTAModel):
         Returns:
             One sample per image, with its merged boxes, their scores, labels and masks.
         """
-        views = [dict(zip(data, entries, strict=True)) for entries in zip(*data.values(), strict=True)]
+        views = [
+            dict(zip(data, entries, strict=True)) for entries in zip(*data.values(), strict=True)
+        ]
         found = [self._find_boxes(view) for view in views]
         maps, samples = zip(*found, strict=True)
         metas = [[sample.metainfo for sample in view] for view in samples]

@@ -55,31 +55,32 @@ def neighbour_attention(qkv: Tensor, head_dim: int, dilations: Sequence[int]) ->
     Args and result are the same, (N, h, w, 3C) to (N, h, w, C). It holds nine copies of the keys
     and of the values at a time.
     """
-    parts = qkv.unflatten(3, (3, len(dilations), -1, head_dim))  # (N, h, w, 3, r, heads, d)
-    groups = []
-    for place, dilation in enumerate(dilations):
-        query, key, value = parts[..., place, :, :].unbind(3)  # each (N, h, w, heads, d)
-        keys, values = neighbours(key, dilation), neighbours(value, dilation)
-        logits = (query.unsqueeze(-2) * keys).sum(-1, keepdim=True) * head_dim**-0.5
-        groups.append((logits.softmax(-2) * values).sum(-2).flatten(3))
-    return torch.cat(groups, 3)
+    maps = qkv.permute(0, 3, 1, 2).chunk(3, 1)
+    groups = zip(dilations, *(map_.chunk(len(dilations), 1) for map_ in maps), strict=True)
+    results = []
+    for dilation, query, key, value in groups:
+        heads = key.shape[1] // head_dim
+        query = query.unflatten(1, (heads, head_dim, 1))  # (N, heads, d, 1, h, w)
+        keys, values = (
+            neighbours(x, dilation).unflatten(1, (heads, head_dim, 9)) for x in (key, value)
+        )
+        logits = (query * keys).sum(2, keepdim=True) * head_dim**-0.5  # (N, heads, 1, 9, h, w)
+        results.append((logits.softmax(3) * values).sum(3).flatten(1, 2))
+    return torch.cat(results, 1).permute(0, 2, 3, 1)
 
 
 def neighbours(x: Tensor, dilation: int) -> Tensor:
     """Gather the 3 x 3 neighbours of each position, row-major, zeros beyond the map's edges.
 
+    Each is a convolution whose kernel has a single 1.
+
     Args:
-        x: (N, h, w, heads, d).
+        x: (N, C, h, w).
         dilation: their spacing r.
 
     Returns:
-        (N, h, w, heads, 9, d).
+        (N, 9C, h, w), the nine of a channel together.
     """
-    height, width = x.shape[1:3]
-    padded = F.pad(x, [0, 0, 0, 0] + [dilation] * 4)
-    shifted = [
-        padded[:, row : row + height, column : column + width]
-        for row in range(0, 3 * dilation, dilation)
-        for column in range(0, 3 * dilation, dilation)
-    ]
-    return torch.stack(shifted, -2)
+    dim = x.shape[1]
+    kernel = torch.eye(9, dtype=x.dtype, device=x.device).view(9, 1, 3, 3).repeat(dim, 1, 1, 1)
+    return F.conv2d(x, kernel, padding=dilation, dilation=dilation, groups=dim)
