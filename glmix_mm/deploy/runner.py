@@ -223,11 +223,8 @@ def _neighbours(old, new):
     """Return for each new place the two old ones it lies between and the share of the second."""
     place = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
     first = np.floor(place).astype(np.int64)
-    share = place - first
-    share[(first < 0) | (first >= old - 1)] = 0
-    share = np.rint(share * (1 << COEFFICIENT_BITS)).astype(np.int32)
-    first = first.clip(0, old - 1)
-    return first, (first + 1).clip(max=old - 1), share
+    share = np.rint((place - first) * (1 << COEFFICIENT_BITS)).astype(np.int32)
+    return first.clip(0, old - 1), (first + 1).clip(0, old - 1), share
 
 
 def softmax(logits):
