@@ -49,7 +49,11 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['glmix_mm', 'glmix_mm.*']),
     install_requires=requirements('runtime') + requirements('mminstall'),
-    extras_require={'lite': requirements('optional'), 'tests': requirements('tests')},
+    extras_require={
+        'lite': requirements('optional'),
+        'deploy': requirements('deploy'),
+        'tests': requirements('tests'),
+    },
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )
