@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..errors import UserError
-from .checkpoints import build_model, check_fit, read
+from .checkpoints import build_model, check_fit, read, weights_of
 from .cli import find_device
 from .config import config_mistakes, load_config
 from .predict import find_classes
@@ -88,20 +88,21 @@ def load(
         checkpoint = str(checkpoint)
         content = read(checkpoint)
         check_fit(build_model(cfg).state_dict(), content, checkpoint, cfg)
-    return Predictor(_build(cfg, content, checkpoint, device), library)
+    model = _build(cfg, device)
+    if content:
+        model.load_state_dict(weights_of(content, checkpoint), strict=False)
+    model.dataset_meta = find_classes(cfg, content)
+    return Predictor(model, library)
 
 
-def _build(cfg: Config, content: dict, checkpoint: str | None, device: str) -> nn.Module:
-    """Return mmdet's or mmseg's own model of a config, with the names of its classes."""
+def _build(cfg: Config, device: str) -> nn.Module:
+    """Return mmdet's or mmseg's own model of a config, with random weights."""
     cfg = copy.deepcopy(cfg)
     # Both libraries take the pipeline of what their tools test, wherever the config has it.
     cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
-    with config_mistakes(cfg.filename), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', module='mm')
+    with config_mistakes(cfg.filename), warnings.catch_warnings(record=True):
         if cfg.default_scope == 'mmdet':
             from mmdet.apis import init_detector as init
         else:
             from mmseg.apis import init_model as init
-        model = init(cfg, checkpoint, device=device)
-    model.dataset_meta = find_classes(cfg, content)
-    return model
+        return init(cfg, device=device)

@@ -118,7 +118,9 @@ class Case:
         self.model = revert_sync_batchnorm(build_model(self.cfg)).eval()
         spread(self.model)
         self.cfg.dump(self.config)
-        torch.save(dict(state_dict=self.model.state_dict()), self.weights)
+        classes = self.cfg.test_dataloader.dataset.metainfo.classes
+        meta = dict(dataset_meta=dict(classes=classes))
+        torch.save(dict(state_dict=self.model.state_dict(), meta=meta), self.weights)
 
     def export(self, *options):
         """Call the tool; return the case."""
@@ -129,7 +131,7 @@ class Case:
 
 # Standard deviation of a last layer's weights, but for the width of the layer.
 GAINS = dict(
-    rpn_cls=2, rpn_reg=0.1, retina_cls=2, retina_reg=0.1, fc_cls=2, fc_reg=0.5, conv_logits=1
+    rpn_cls=2, rpn_reg=0.1, retina_cls=0.2, retina_reg=0.1, fc_cls=2, fc_reg=0.5, conv_logits=1
 )
 GAINS |= dict(conv_seg=1, fc=1)
 
@@ -139,5 +141,5 @@ def spread(model):
     model are not."""
     for name, module in model.named_modules():
         gain = GAINS.get(name.split('.')[-1])
-        if gain:
+        if gain and hasattr(module, 'weight'):
             torch.nn.init.normal_(module.weight, std=gain * module.weight[0].numel() ** -0.5)

@@ -29,17 +29,19 @@ from glmix_mm.engine.test import main
 REAL = os.environ.get('GLMIX_REAL_DATA')
 NEEDS_IMAGES = pytest.mark.skipif(not REAL, reason='GLMIX_REAL_DATA names no folder')
 SOURCES = ['demo', pytest.param('real', marks=NEEDS_IMAGES)]
-HEADS = ('bbox_head', 'mask_head')
+HEADS = dict(det=('bbox_head', 'mask_head'), seg=('decode_head', 'auxiliary_head'))
 SIDES = (64, 96)  # px, of the two sizes; each as it is and flipped
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
-def views(pack):
+def views(kind):
     """Return a pipeline of both sizes, as they are and flipped."""
     flips = [dict(type='RandomFlip', prob=float(flipped)) for flipped in (0, 1)]
     resizes = [dict(type='Resize', scale=(side, side), keep_ratio=True) for side in SIDES]
-    meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-    packing = dict(type=pack, meta_keys=(*meta_keys, 'flip', 'flip_direction'))
+    packing = dict(type='PackSegInputs')
+    if kind == 'det':
+        meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+        packing = dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))
     steps = [resizes, flips, [dict(type='LoadAnnotations')], [packing]]
     return [dict(type='LoadImageFromFile'), dict(type='TestTimeAug', transforms=steps)]
 
@@ -58,14 +60,15 @@ def prepare(kind, source, request, folder):
         dataset.metainfo = None
         dataset.type = load_config(name).test_dataloader.dataset.type
         dataset.indices = 2
-        heads = [cfg.model.decode_head] if kind == 'seg' else [*map(cfg.model.roi_head.get, HEADS)]
+        parent = cfg.model.roi_head if kind == 'det' else cfg.model
+        heads = [parent[name] for name in HEADS[kind]]
         for head in heads:
             head.num_classes = 150 if kind == 'seg' else 80
-    cfg.tta_pipeline = views('PackDetInputs' if kind == 'det' else 'PackSegInputs')
+    cfg.tta_pipeline = views(kind)
     torch.manual_seed(1)
     model = revert_sync_batchnorm(build_model(cfg)).eval()
-    if kind == 'seg':  # so that classes differ clearly
-        torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    last = model.roi_head.bbox_head.fc_cls if kind == 'det' else model.decode_head.conv_seg
+    torch.nn.init.normal_(last.weight)  # so that classes differ clearly
     cfg.dump(folder / 'config.py')
     torch.save(dict(state_dict=model.state_dict()), folder / 'weights.pth')
     return model, root

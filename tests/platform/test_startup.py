@@ -151,13 +151,13 @@ def test_three_lines_with_the_wheel(outside, tmp_path, config, expected):
 def test_timm_knows_the_models_whichever_comes_first(outside, tmp_path, first):
     pytest.importorskip('timm')
     second = {'glmix_mm': 'timm', 'timm': 'glmix_mm'}[first]
-    code = f'''
+    code = f"""
 import sys, {first}
 assert '{second}' not in sys.modules
 import {second}, torch
 model = timm.create_model('glnet_nano', features_only=True).eval()
 print([tuple(map_.shape) for map_ in model(torch.zeros(1, 3, 64, 96))])
-'''
+"""
     expected = '[(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 192, 2, 3)]'
     assert run(outside, '-c', code, cwd=tmp_path).splitlines()[-1] == expected
 
