@@ -53,6 +53,7 @@ setup(
     entry_points={'console_scripts': ['glmix = glmix_mm.__main__:main']},
     extras_require={
         'lite': requirements('optional'),
+        'deploy': requirements('deploy'),
         'tests': requirements('tests'),
         'docs': requirements('docs'),
     },

@@ -1,7 +1,8 @@
 """GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain.
 
 Importing the package readies the platform (``glmix_mm.platform``), then registers everything
-in mmengine's root registries, where mmdet, mmseg and mmpretrain find it.
+in mmengine's root registries, where mmdet, mmseg and mmpretrain find it, and in timm's if that is
+imported. ``from glmix_mm import load`` gives a model that is called on images.
 """
 
 from . import doctor, platform
@@ -14,3 +15,14 @@ if not doctor.is_running():  # it has to run where these fail
     from .visualization import hook  # noqa: F401
 
 __version__ = '0.1.0'
+
+platform.install()  # again: timm, if it is there already, is given models that are there by now
+
+
+def __getattr__(name: str):
+    """Import ``load`` when it is first asked for."""
+    if name != 'load':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from .engine.load import load
+
+    return load

@@ -57,3 +57,13 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
+tta_pipeline = [
+    _base_.tta_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(side, side), keep_ratio=True) for side in (192, 160, 256)],
+            *_base_.tta_pipeline[1].transforms[1:],
+        ],
+    ),
+]

@@ -100,11 +100,11 @@ def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseIn
 
             inferencer = MMSegInferencer(cfg, checkpoint, device=device)
             inferencer.show_progress = False
-    inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = _classes(cfg, content)
+    inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = find_classes(cfg, content)
     return inferencer
 
 
-def _classes(cfg: Config, checkpoint: dict) -> dict:
+def find_classes(cfg: Config, checkpoint: dict) -> dict:
     """Return names and colours of the classes.
 
     Raises:

@@ -11,6 +11,7 @@ from .arch import resolve_arch
 from .dilated_attention import dilated_attention
 from .ffn import MLP
 from .layers import BatchNorm2d, Block, GlobalAttention, LayerNorm2d, downsample, init_linear
+from .portable import exporting, neighbour_attention
 from .pretrained import Rename
 from .pyramid import PyramidBackbone, make_stages
 
@@ -98,7 +99,9 @@ class MultiScaleDilatedAttention(nn.Module):
     def forward(self, x: Tensor, block_input: Tensor | None = None) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w); ``block_input`` is not used."""
         qkv = self.qkv(x.permute(0, 2, 3, 1))  # (N, h, w, 3C)
-        out = dilated_attention(qkv, self.head_dim, DILATIONS)
+        # Other runtimes do not know the operator.
+        attend = neighbour_attention if exporting() else dilated_attention
+        out = attend(qkv, self.head_dim, DILATIONS)
         return self.proj(out).permute(0, 3, 1, 2)
 
 

@@ -15,6 +15,7 @@ from ..errors import UserError
 from .depthwise import DepthwiseConv2d
 from .layers import SelfAttention, to_map, to_tokens
 from .pointwise import Pointwise
+from .portable import adaptive_avg_pool2d
 from .precision import at_least_float32, no_autocast
 from .slot_grid import SlotGrid, checked_grid, grid_of
 
@@ -122,7 +123,7 @@ class GLMix(nn.Module):
         if self.init_slots is not None:
             return self.init_slots.expand(len(block_input), -1, -1)
         grid = grid_of(self.slot_grid, *block_input.shape[2:])
-        return to_tokens(F.adaptive_avg_pool2d(block_input, grid))
+        return to_tokens(adaptive_avg_pool2d(block_input, grid))
 
     def set_slot_grid(self, grid: SlotGrid) -> None:
         """Change the grid of the initial slots.

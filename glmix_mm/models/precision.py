@@ -23,6 +23,8 @@ def no_autocast(x: Tensor) -> AbstractContextManager:
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind):  # such as 'meta'
         return nullcontext()
+    if not torch.is_autocast_enabled(kind):  # exported, a context would be an operation
+        return nullcontext()
     return torch.autocast(kind, enabled=False)
 
 

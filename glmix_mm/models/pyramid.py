@@ -155,7 +155,8 @@ class PyramidBackbone(BaseModule):
 
     def forward_stages(self, x: Tensor) -> list[Tensor]:
         """Return each stage's own output, before the output norms, (N, C_i, h_i, w_i)."""
-        if min(x.shape[2:]) < MIN_SIZE:
+        # Not by min(): exported, that would depend on which side is the shorter.
+        if any(size < MIN_SIZE for size in x.shape[2:]):
             raise UserError(
                 f'{self.name}: images of {x.shape[2]} x {x.shape[3]} px are too small: height and '
                 f'width must be at least {MIN_SIZE} px'

@@ -9,6 +9,7 @@ it runs at the start of every Python process: standard library only, nothing imp
 nothing replaced that exists. ``import glmix_mm`` calls :func:`install` as well.
 """
 
+import importlib
 import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
@@ -109,14 +110,21 @@ def patch_inferencers(module) -> None:
     module.BaseInferencer._load_model_from_metafile = load_model
 
 
+def patch_timm(module) -> None:
+    """Register the backbones with timm if ``glmix_mm`` is imported, whichever comes first."""
+    if hasattr(sys.modules.get('glmix_mm'), '__version__'):  # imported to its end
+        importlib.import_module('glmix_mm.models.timm_models')
+
+
 PATCHES = {
     'mmengine.config.config': patch_config,
     'mmengine.infer.infer': patch_inferencers,
+    'timm.models': patch_timm,
 }
 
 
 class PatchFinder(MetaPathFinder):
-    """Patches modules of mmengine right after they are first imported."""
+    """Patches modules of mmengine and timm right after they are first imported."""
 
     def find_spec(self, fullname, path=None, target=None):
         """Wrap the loaders of the modules in ``PATCHES``; leave every other module alone."""

@@ -171,7 +171,13 @@ def test_mask_rcnn(load, name):
     assert model.neck.in_channels == parts(name).channels
     heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
     assert [head.num_classes for head in heads] == [80, 80]
-    assert 'tta_model' not in cfg, "mmdet's test-time augmentation knows no masks"
+    assert cfg.tta_model == dict(
+        type='MaskTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+    )
+    sizes, flips = cfg.tta_pipeline[1].transforms[:2]
+    assert [size.scale for size in sizes] == [(1333, 800), (666, 400), (2000, 1200)]
+    assert [flip.prob for flip in flips] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize('name', [name for name in DETECTION if 'cascade' in name])
@@ -193,7 +199,7 @@ def test_cascade_mask_rcnn(load, name):
     extractors = (roi_head.bbox_roi_extractor, roi_head.mask_roi_extractor)
     assert [extractor.type for extractor in extractors] == ['Float32RoIExtractor'] * 2
     assert [extractor.roi_layer.output_size for extractor in extractors] == [7, 14]
-    assert 'tta_model' not in cfg, "mmdet's test-time augmentation knows no masks"
+    assert 'tta_model' not in cfg, 'mmdet averages no masks of three stages over views'
 
 
 @pytest.mark.parametrize('name', [name for name in DETECTION if 'retinanet' in name])

@@ -137,10 +137,11 @@ def test_augmentation_averages_the_scores(
     assert read_scores(tmp_path / 'tta') != read_scores(tmp_path / 'plain')
 
 
-def test_mask_rcnn_has_no_augmentation(
+def test_a_config_without_augmentation(
     nano_detector, detector_weights, demo_root, tmp_path, capsys
 ):
-    assert test(nano_detector, detector_weights, demo_root, tmp_path / 'wd', '--tta') == 1
+    options = ('--cfg-options', 'tta_model=None', 'tta_pipeline=None', '--tta')
+    assert test(nano_detector, detector_weights, demo_root, tmp_path / 'wd', *options) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert 'has no tta_model and no tta_pipeline' in last
     assert not (tmp_path / 'wd').exists()

@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 import glmix_mm
@@ -118,6 +119,47 @@ except Exception as error:
     (tmp_path / 'mine.py').write_text(f"_base_ = 'glmix_mm::{name}.py'\n")
     output = run(outside, '-c', code, cwd=tmp_path)
     assert f'glmix://{weights}: {weights}.pth is not in' in output
+
+
+THREE_LINES = """
+import sys, warnings; warnings.simplefilter('ignore')
+from glmix_mm import load; model = load('demo/{config}', checkpoint='{weights}', device='cpu')
+result = model('{image}')
+print(type(result).__name__, sorted(result.keys()))
+"""
+
+
+@pytest.mark.parametrize(
+    ('config', 'expected'),
+    [
+        ('maskrcnn_glnet_nano', "DetDataSample ['pred_instances']"),
+        ('semfpn_glnet_nano', "SegDataSample ['pred_sem_seg', 'seg_logits']"),
+    ],
+)
+def test_three_lines_with_the_wheel(outside, tmp_path, config, expected):
+    from glmix_mm.engine.checkpoints import build_model
+    from glmix_mm.engine.config import load_config
+
+    torch.save(build_model(load_config(f'demo/{config}')).state_dict(), tmp_path / 'w.pth')
+    root = write_demo_dataset(tmp_path / 'demo', num_train=1, num_val=1, image_size=64)
+    image = next((root / 'coco' / 'val2017').iterdir())
+    code = THREE_LINES.format(config=config, weights=tmp_path / 'w.pth', image=image)
+    assert run(outside, '-c', code, cwd=tmp_path).splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize('first', ['glmix_mm', 'timm'])
+def test_timm_knows_the_models_whichever_comes_first(outside, tmp_path, first):
+    pytest.importorskip('timm')
+    second = {'glmix_mm': 'timm', 'timm': 'glmix_mm'}[first]
+    code = f"""
+import sys, {first}
+assert '{second}' not in sys.modules
+import {second}, torch
+model = timm.create_model('glnet_nano', features_only=True).eval()
+print([tuple(map_.shape) for map_ in model(torch.zeros(1, 3, 64, 96))])
+"""
+    expected = '[(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 192, 2, 3)]'
+    assert run(outside, '-c', code, cwd=tmp_path).splitlines()[-1] == expected
 
 
 def test_hooks_cost_nothing_and_import_nothing(outside, tmp_path):

@@ -1,0 +1,1 @@
+"""Models for other runtimes: export, and a runner that needs neither torch nor OpenMMLab."""

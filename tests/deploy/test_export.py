@@ -1,0 +1,193 @@
+"""tools/export.py: ONNX Runtime beside torch at several sizes, and the runner beside the libraries.
+
+``export_proof.py`` does the same for the shipped variants and every family with every method.
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from exported_models import DILATEFORMER
+from mmdet.apis import inference_detector, init_detector
+from mmseg.apis import inference_model, init_model
+from PIL import Image
+
+from glmix_mm.deploy import export
+from glmix_mm.deploy.check import Exported
+from glmix_mm.deploy.settings import describe, find_task
+from glmix_mm.engine.checkpoints import build_model
+from glmix_mm.engine.cli import run
+from glmix_mm.engine.config import load_config
+from glmix_mm.errors import UserError
+
+SIZES = ((2, 97, 131), (1, 64, 96), (1, 33, 75))  # images, height and width in px
+
+
+def compare(path, function, sizes=SIZES):
+    """Compare every output with the model's own: 1e-4 of its standard deviation at most."""
+    exported = Exported(path)
+    for n, height, width in sizes:
+        image = torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(height))
+        with torch.no_grad():
+            expected = [tensor.numpy() for tensor in function(image)]
+        found = exported(image)
+        assert [x.shape for x in found] == [x.shape for x in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert np.abs(one - other).max() < 1e-4 * other.std()
+
+
+def test_mask_rcnn_with_glnet(case, photos, runner):
+    found = case('maskrcnn', '--dynamic')
+    detector = init_detector(str(found.config), str(found.weights), device='cpu')
+
+    def raw(image):
+        maps = detector.extract_feat(image)
+        scores, deltas = detector.rpn_head(maps)
+        return [*scores, *deltas, *maps[:4]]
+
+    compare(found.path, raw)
+    model = runner.Model(found.path, threads=1)
+    assert model.settings['task'] == 'instances'
+    for photo in photos:
+        compare_detections(model(photo), inference_detector(detector, str(photo)))
+
+
+def compare_detections(found, expected):
+    """Compare boxes to 0.01 px, scores to 1e-4, and masks pixel by pixel."""
+    expected = expected.pred_instances
+    assert len(found['boxes']) == len(expected) > 5
+    np.testing.assert_allclose(found['boxes'], expected.bboxes.numpy(), rtol=0, atol=0.01)
+    np.testing.assert_allclose(found['scores'], expected.scores.numpy(), rtol=0, atol=1e-4)
+    assert (found['labels'] == expected.labels.numpy()).all()
+    if 'masks' in expected:
+        assert found['masks'].any()
+        assert (found['masks'] != expected.masks.numpy()).mean() < 1e-4
+
+
+def test_retinanet_with_dilateformer(case, photos, runner):
+    found = case('retinanet', '--dynamic')
+    detector = init_detector(str(found.config), str(found.weights), device='cpu')
+
+    def raw(image):
+        scores, deltas = detector.bbox_head(detector.extract_feat(image))
+        return [*scores, *deltas]
+
+    compare(found.path, raw)
+    model = runner.Model(found.path, threads=1)
+    for photo in photos:
+        compare_detections(model(photo), inference_detector(detector, str(photo)))
+
+
+def test_semantic_fpn_with_fcvit(case, photos, runner):
+    found = case('semfpn', '--dynamic')
+    segmentor = init_model(str(found.config), str(found.weights), device='cpu')
+    compare(found.path, lambda image: [segmentor.decode_head(segmentor.extract_feat(image))])
+    segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
+    model = runner.Model(found.path, threads=1)
+    for photo in photos:
+        expected = inference_model(segmentor, str(photo)).pred_sem_seg.data[0].numpy()
+        labels = model(photo)['labels']
+        assert len(np.unique(expected)) > 1
+        assert (labels != expected).mean() < 1e-3
+
+
+def test_upernet_for_one_size_and_the_program(case, photos, tmp_path):
+    """The runner as users call it: a program beside the model, without torch and OpenMMLab."""
+    found = case('upernet')
+    segmentor = init_model(str(found.config), str(found.weights), device='cpu')
+    raw = [lambda image: [segmentor.decode_head(segmentor.extract_feat(image))]]
+    compare(found.path, raw[0], [(1, 64, 96)])
+    program = found.path.with_name('run_onnx.py')
+    banned = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'cv2', 'glmix_mm')
+    guard = (
+        f'import runpy, sys\nsys.modules.update(dict.fromkeys({banned}))\n'
+        f'sys.argv[0] = {str(program)!r}\nrunpy.run_path({str(program)!r}, run_name="__main__")\n'
+    )
+    arguments = [found.path, photos[1], '--out', 'out', '--threads', '1']
+    command = [sys.executable, '-c', guard, *map(str, arguments)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / done.stdout.strip()).read_text())
+    (image,) = results['images']
+    labels = np.asarray(Image.open(tmp_path / 'out' / image['label_map']))
+    # A photo of exactly this size is neither resized nor padded.
+    segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
+    expected = inference_model(segmentor, str(photos[1])).pred_sem_seg.data[0].numpy()
+    assert (labels != expected).mean() < 1e-3
+
+
+def test_a_classifier(case, photos, runner):
+    from mmpretrain.apis import ImageClassificationInferencer
+
+    found = case('classifier')
+    model = runner.Model(found.path, threads=1)
+    inferencer = ImageClassificationInferencer(found.cfg, str(found.weights), device='cpu')
+    for photo in photos:
+        (expected,) = inferencer(str(photo))
+        scores = model(photo)['scores']
+        np.testing.assert_allclose(scores, expected['pred_scores'], atol=1e-5)
+    assert model.settings['classes'] == ['dark', 'light']
+
+
+def test_a_backbone_alone_and_what_cannot_be_exported(tmp_path, capsys, runner):
+    """A cascade's head cannot be exported, which the tool says; its backbone can."""
+    options = {'model.backbone.arch': DILATEFORMER, 'model.neck.in_channels': [24] * 4}
+    cfg = load_config('cascademaskrcnn_dilateformer_tiny_3x', options)
+    cfg.dump(tmp_path / 'cascade.py')
+    model = build_model(cfg).eval()
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    files = [str(tmp_path / name) for name in ('cascade.py', 'weights.pth')]
+
+    def call(out, *options):
+        status = run(export.main, [*files, str(tmp_path / out), *options])
+        return status, capsys.readouterr().err.splitlines()
+
+    status, err = call('cascade.onnx')
+    assert status == 1
+    assert re.match(
+        'error: .*cascade.py: CascadeRCNN cannot be exported; .*RetinaNet, MaskRCNN can, and its '
+        'backbone alone with --backbone',
+        err[-1],
+    )
+    assert call('model.txt', '--backbone')[1][-1].endswith('ends in .onnx or .pt2')
+    assert 'must be at least 32 px' in call('b.onnx', '--backbone', '--size', '16', '64')[1][-1]
+
+    assert call('backbone.onnx', '--backbone', '--size', '64', '96')[0] == 0
+    compare(tmp_path / 'backbone.onnx', model.backbone, [(1, 64, 96)])
+    with pytest.raises(runner.RunnerError, match='is a backbone: it turns an image into maps'):
+        runner.Model(tmp_path / 'backbone.onnx')
+    # The same as a program of torch's own.
+    assert call('backbone.pt2', '--backbone', '--size', '64', '96')[0] == 0
+    program = torch.export.load(tmp_path / 'backbone.pt2').module()
+    image = torch.randn(1, 3, 64, 96)
+    for one, other in zip(program(image), model.backbone(image), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_settings_that_a_runner_does_not_know(case):
+    found = case('semfpn', '--dynamic')
+    found.model.test_cfg.mode = 'slide'
+    with pytest.raises(UserError, match=r"test_cfg.mode is 'slide'; .* where it is 'whole'"):
+        find_task(found.model, found.cfg)
+    found.model.test_cfg.mode = 'whole'
+    cfg = found.cfg.copy()
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='Pad', size=(1, 1))
+    with pytest.raises(UserError, match=r"the test pipeline has \{'type': 'Pad'"):
+        describe(cfg, found.model, 'segmentation', ['a'], None)
+
+
+def test_all_that_it_needs_is_in_the_file(case):
+    model = onnx.load(case('maskrcnn', '--dynamic').path)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == 'glmix_mm']
+    settings = json.loads(entry.value)
+    assert settings['input']['mean'] == [123.675, 116.28, 103.53]
+    assert settings['steps'] == [dict(kind='resize', scale=[96, 64], keep_ratio=True)]
+    assert settings['anchors']['strides'] == [[s, s] for s in (4, 8, 16, 32, 64)]
+    assert settings['masks'] == dict(threshold=0.5)
+    sides = [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == ['batch', '', 'height', 'width']

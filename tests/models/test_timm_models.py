@@ -1,0 +1,101 @@
+"""The backbones as timm's models: official logits, features, and what cannot be had."""
+
+import golden
+import pytest
+import torch
+from families import FAMILIES, OFFICIAL
+
+from glmix_mm.analysis.flops import EmptyOnMeta
+from glmix_mm.errors import UserError
+from glmix_mm.models.classifier import official_weights
+
+timm = pytest.importorskip('timm')
+SMALLEST = [('glnet', '4g'), ('dilateformer', 'tiny'), ('fcvit', 'tiny')]
+
+
+def smallest_case(name):
+    cases = golden.expected(name)
+    return min(cases, key=lambda case: torch.Size(case['input']).numel())
+
+
+@pytest.mark.parametrize(('family', 'arch'), SMALLEST, ids=str)
+def test_official_logits_and_stages(family, arch, tmp_path, monkeypatch):
+    name = f'{family}_{arch}'
+    torch.save(dict(model=golden.official_state(name)), tmp_path / f'{name}.pth')
+    monkeypatch.setenv('GLMIX_CHECKPOINTS', str(tmp_path))
+    model = timm.create_model(name, pretrained=True).eval()
+    case = smallest_case(name)
+    x = golden.image(*case['input']).float()
+    with torch.no_grad():
+        logits = model(x)
+        golden.assert_close(logits, case['logits'], 1e-4)
+        features = timm.create_model(name, pretrained=True, features_only=True).eval()
+        for found, expected in zip(features(x), case['stages'], strict=True):
+            golden.assert_close(found, expected, 1e-4)
+        # A head of one's own classes keeps the rest.
+        other = timm.create_model(name, pretrained=True, num_classes=7).eval()
+        assert other(x).shape == (len(x), 7)
+        assert torch.equal(other.forward_features(x), model.forward_features(x))
+
+
+@pytest.mark.parametrize(('family', 'arch'), OFFICIAL, ids=str)
+def test_all_variants_hold_the_official_tensors(family, arch):
+    name = f'{family}_{arch}'
+    assert timm.is_model(name)
+    keys = golden.official_keys(name)
+    official = {key: torch.empty(shape, device='meta') for key, shape in keys.items()}
+    with EmptyOnMeta():
+        model = timm.create_model(name)
+    state = official_weights(model, dict(model=official), name)
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    counters = {key for key in expected if key.endswith('num_batches_tracked')}
+    assert {key: value.shape for key, value in state.items()}.items() <= expected.items()
+    assert expected.keys() - state.keys() <= counters
+    assert sum(p.numel() for p in model.parameters()) == golden.expected(name)[0]['params']
+
+
+@pytest.mark.parametrize('indices', [None, (1, 3), (0, 2)], ids=str)
+def test_features(indices):
+    options = {} if indices is None else dict(out_indices=indices)
+    model = timm.create_model('glnet_nano', features_only=True, **options).eval()
+    wanted = indices or (0, 1, 2, 3)
+    assert model.feature_info.channels() == [(32, 64, 128, 192)[i] for i in wanted]
+    assert model.feature_info.reduction() == [(4, 8, 16, 32)[i] for i in wanted]
+    with torch.no_grad():
+        maps = model(golden.image(1, 65, 96).float())
+    assert [tuple(map_.shape) for map_ in maps] == [
+        (1, channels, -(-65 // stride), -(-96 // stride))
+        for channels, stride in zip(
+            model.feature_info.channels(), model.feature_info.reduction(), strict=True
+        )
+    ]
+    backbone = FAMILIES['glnet'].cls('nano', output_norms=False, out_indices=wanted).eval()
+    state = {key.removeprefix('model.backbone.'): v for key, v in model.state_dict().items()}
+    backbone.load_state_dict({key: state[key] for key in backbone.state_dict()})
+    with torch.no_grad():
+        for found, expected in zip(maps, backbone(golden.image(1, 65, 96).float()), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_training_goes_through_timms_switches():
+    model = timm.create_model('fcvit_tiny', num_classes=5, drop_path_rate=0.1)
+    model.set_grad_checkpointing()
+    model(golden.image(2, 32, 32).float()).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.reset_classifier(3)
+    assert model.get_classifier().out_features == model.num_classes == 3
+    model.reset_classifier(0)
+    model.eval()
+    assert model(golden.image(1, 32, 32).float()).shape == (1, model.num_features)
+
+
+def test_what_cannot_be_had(tmp_path, monkeypatch):
+    monkeypatch.setenv('GLMIX_CHECKPOINTS', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(UserError, match=r'glnet_4g\.pth is not in .* Fetch the file from https'):
+        timm.create_model('glnet_4g', pretrained=True)
+    with pytest.raises(UserError, match='glnet_nano: there are no weights of it'):
+        timm.create_model('glnet_nano', pretrained=True)
+    with pytest.raises(UserError, match=r'in_chans=1, .*; the models have in_chans=3'):
+        timm.create_model('glnet_nano', in_chans=1)
