@@ -14,9 +14,9 @@ if not doctor.is_running():  # it has to run where these fail
     from .engine import amp, finite, layer_decay  # noqa: F401
     from .visualization import hook  # noqa: F401
 
-__version__ = '0.1.0'
+    platform.install()  # again: timm, if it is there already, is given models that are there by now
 
-platform.install()  # again: timm, if it is there already, is given models that are there by now
+__version__ = '0.1.0'
 
 
 def __getattr__(name: str):

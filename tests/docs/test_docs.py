@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from glmix_mm.__main__ import COMMANDS as COMMANDS_OF_GLMIX
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ('README.md', 'CONTRIBUTING.md')]
 PAGES += sorted((ROOT / 'docs').glob('*.md'))
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
-PROGRAM = re.compile(r'(?:\.venv/bin/)?python3? (tools/\w+\.py|tests/\S+\.py|-m glmix_mm)\b')
+PROGRAM = re.compile(r'(?:\.venv/bin/)?python3? (tools/\w+\.py|tests/\S+\.py|-m glmix_mm)\b|glmix ')
 
 
 def blocks(page, language):
@@ -53,11 +55,11 @@ def only_parse(monkeypatch):
 
 @pytest.mark.parametrize('line', COMMANDS)
 def test_tools_take_the_commands(line, only_parse):
-    words = shlex.split(line, comments=True)[1:]
-    if words[0] == '-m':
-        module, arguments = 'glmix_mm.__main__', words[2:]
+    words = shlex.split(line.replace('python -m glmix_mm', 'glmix'), comments=True)
+    if words[0] == 'glmix':
+        module, arguments = f'glmix_mm.{COMMANDS_OF_GLMIX[words[1]]}', words[2:]
     else:
-        module, arguments = tool_module(ROOT / words[0]), words[1:]
+        module, arguments = tool_module(ROOT / words[1]), words[2:]
     if module:
         with pytest.raises(Parsed):
             importlib.import_module(module).main(arguments)
