@@ -1,10 +1,14 @@
 """One image through mmdet's or mmseg's inferencer: the picture and what is found in it."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
+
+from ..visualization.images import read_image
+from ..visualization.predictions import draw_found
 
 
 def infer(
@@ -21,15 +25,20 @@ def infer(
         The sample with its predictions, and the picture: RGB, uint8 (H, W, 3).
     """
     detector = inferencer.scope == 'mmdet'
-    # mmseg's names on the picture hide each other and are cut off: a legend stands below instead.
-    drawing = dict(pred_score_thr=score_thr) if detector else dict(opacity=0.6, with_labels=False)
-    # The pipelines take arrays as BGR, the visualizers as RGB.
-    shown = image if isinstance(image, str) else np.ascontiguousarray(image[..., ::-1])
+    # The pipelines take arrays as BGR.
+    is_path = isinstance(image, str)
+    shown = read_image(Path(image)) if is_path else np.ascontiguousarray(image[..., ::-1])
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')
         batch = next(iter(inferencer.preprocess([image])))
         (sample,) = inferencer.forward(batch[1] if detector else batch)  # mmdet's: with paths
-        (picture,) = inferencer.visualize([shown], [sample], return_vis=True, **drawing)
+        # mmdet's and mmseg's names on the picture hide each other and are cut off.
+        if detector:
+            found, meta = sample.pred_instances.cpu(), inferencer.model.dataset_meta
+            picture = draw_found(shown, found, meta['classes'], meta['palette'], score_thr)
+        else:
+            options = dict(return_vis=True, opacity=0.6, with_labels=False)
+            (picture,) = inferencer.visualize([shown], [sample], **options)
     return sample, picture
 
 

@@ -16,6 +16,7 @@ BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # luma of RGB, ITU-R BT.601
 IGNORED_COLOUR = (70, 70, 70)
 COLUMNS = ('image', 'ground truth', 'prediction')
 LEGEND_SIZE, TITLE_SIZE, LABEL_SIZE = 18, 22, 13  # text sizes in pixels
+LABELS_HIGH = 50  # of a large picture, in labels
 MARGIN = 14  # pixels
 ONE_LINE = LEGEND_SIZE + 2 * MARGIN  # height of a legend
 
@@ -60,6 +61,46 @@ def draw_detection(
     shown = [i for i in np.argsort(scores) if scores[i] >= score_thr]
     guess = [(masks[i], palette[labels[i]], f'{classes[labels[i]]} {scores[i]:.2f}') for i in shown]
     return plain, _draw_objects(plain, truth, scale), _draw_objects(plain, guess, scale)
+
+
+def draw_found(
+    image: np.ndarray,
+    found: InstanceData,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    score_thr: float = 0.3,
+) -> np.ndarray:
+    """Draw predicted objects on an image: their masks or else their boxes, names and scores.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        found: ``labels``, ``scores``, and ``masks`` (N, H, W) or ``bboxes`` (N, 4).
+        classes: names of the classes.
+        palette: an RGB colour for each class.
+        score_thr: objects of a lower score are left out.
+
+    Returns:
+        RGB, uint8 (H, W, 3). The surest objects lie on top; names hide none of each other where
+        there is room.
+    """
+    scores, labels = _array(found.scores), _array(found.labels)
+    shown = [i for i in np.argsort(scores, kind='stable') if scores[i] >= score_thr]
+    if 'masks' in found:
+        masks = [_array(found.masks)[i] for i in shown]
+    else:
+        masks = [_frame(image.shape[:2], box) for box in _array(found.bboxes)[shown]]
+    names = [f'{classes[labels[i]]} {scores[i]:.2f}' for i in shown]
+    colours = [palette[labels[i]] for i in shown]
+    label_size = max(LABEL_SIZE, min(image.shape[:2]) // LABELS_HIGH)
+    return _draw_objects(image, list(zip(masks, colours, names, strict=True)), 1, label_size)
+
+
+def _frame(size: tuple[int, int], box: np.ndarray) -> np.ndarray:
+    """Return the mask of a box's edge."""
+    left, top, right, bottom = (max(0, round(float(side))) for side in box)
+    inside = np.zeros(size, bool)
+    inside[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+    return _outline(inside)
 
 
 def draw_segmentation(
@@ -235,7 +276,9 @@ def _blend(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.rint(mixed).astype(np.uint8)
 
 
-def _draw_objects(picture: np.ndarray, objects: Sequence[Object], scale: int) -> np.ndarray:
+def _draw_objects(
+    picture: np.ndarray, objects: Sequence[Object], scale: int, label_size: int = LABEL_SIZE
+) -> np.ndarray:
     """Tint and outline each object on an enlarged picture, and write its text on it."""
     picture = picture.copy()
     masks = [enlarge(np.asarray(mask, bool), scale) for mask, _, _ in objects]
@@ -247,7 +290,7 @@ def _draw_objects(picture: np.ndarray, objects: Sequence[Object], scale: int) ->
     written: list[Box] = []
     for mask, (_, colour, text) in zip(masks, objects, strict=True):
         if mask.any():
-            written.append(_write(draw, canvas.size, mask, colour, text, written))
+            written.append(_write(draw, canvas.size, mask, colour, text, written, label_size))
     return np.asarray(canvas)
 
 
@@ -269,14 +312,15 @@ def _write(
     colour: Colour,
     text: str,
     written: Sequence[Box],
+    label_size: int,
 ) -> Box:
     """Write a mask's text above its top left corner, or as near as it hides no other text.
 
     Returns the text's box; nothing is cut off by the picture's edges.
     """
-    font = _font(LABEL_SIZE)
+    font = _font(label_size)
     left, top = np.flatnonzero(mask.any(0))[0], np.flatnonzero(mask.any(1))[0]
-    width, height = int(font.getlength(text)) + 7, LABEL_SIZE + 5
+    width, height = int(font.getlength(text)) + 7, label_size + 5
     x = max(0, min(int(left), size[0] - width))
     y = max(0, min(int(top) - height, size[1] - height))
     below = range(y, size[1] - height + 1, height + 1)

@@ -191,7 +191,7 @@ def format_figures(figures: Mapping[str, Figures]) -> str:
                 str(len(found.shares)),
                 str(statistics.strongest),
                 f'{statistics.sharing:.1f}',
-                f'{found.difference:.1%}',
+                f'{found.difference:.2%}',
                 giga(found.multiply_adds),
                 '-' if found.seconds is None else number(1000 * found.seconds),
                 number(found.peak / MIB),

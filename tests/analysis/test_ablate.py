@@ -25,8 +25,7 @@ def table(monkeypatch, capsys):
         return built[name]
 
     # The configs themselves are compared with the table in tests/configs.
-    studies = {study: ablate.STUDIES[study] for study in ('branches', 'slot attention')}
-    studies['STL to 4G'] = {'4G': 'imagenet/glnet_4g'}
+    studies = {'branches': ablate.STUDIES['branches'], 'STL to 4G': {'4G': 'imagenet/glnet_4g'}}
     monkeypatch.setattr(ablate, 'STUDIES', studies)
     monkeypatch.setattr(ablate, 'load_model', tiny)
     monkeypatch.setattr(measure, 'MATRIX_SIZE', 64)

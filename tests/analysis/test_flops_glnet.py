@@ -185,9 +185,9 @@ def test_ablations(switches, grid, block):
     blocks = [(32, 32 * 16), (64, 16 * 8), (96, 8 * 4)]
     if block.get('slots', 0) is None:
         block = dict(slots=8 * 4)
+    total = count(GLNet(arch, slot_grid=grid), (128, 64)).model
+    parts = {part.name: part.multiply_adds for part in total.parts}
     for index, (c, n) in enumerate(blocks):
-        total = count(GLNet(arch, slot_grid=grid), (128, 64)).model
-        parts = {part.name: part.multiply_adds for part in total.parts}
         previous = (16, 32, 64)[index]
         embed = (64 * 32 * 27 * 16 + n * 9 * 16 * c) if index == 0 else n * 9 * previous * c
         other = attention_block(c, n) if index == 2 else 0

@@ -103,7 +103,5 @@ def test_builds_and_trains_a_step_at_tiny_size(load, name):
     missing = [key for key, p in model.named_parameters() if p.grad is None]
     assert missing == []
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    optimizer.step()
-    after = model(torch.randn(2, 3, 64, 64), samples, mode='loss')
-    assert torch.isfinite(after['loss'])
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert all(p.isfinite().all() for p in model.parameters())

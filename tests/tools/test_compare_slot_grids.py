@@ -63,7 +63,7 @@ def test_table_and_picture(call, folder, tmp_path):
             str(len(shares)),
             str(statistics.strongest),
             f'{statistics.sharing:.1f}',
-            f'{change:.1%}',
+            f'{change:.2%}',
             f'{multiply_adds / 1e9:.1f} G',
         ]
         assert all(float(cell) > 0 for cell in cells[6:])

@@ -10,6 +10,7 @@ from glmix_mm.errors import UserError
 from glmix_mm.visualization.predictions import (
     add_legend,
     draw_detection,
+    draw_found,
     draw_segmentation,
     save_contact_sheet,
 )
@@ -180,3 +181,37 @@ def test_a_legend_below_a_picture(width):
     for colour in PALETTE:
         assert (sheet[40:] == colour).all(2).sum() > 200
     assert (sheet[-10:] == 255).all() and (sheet[40:, -8:] == 255).all()
+
+
+@pytest.mark.parametrize('side', [200, 2000])
+def test_found_objects_by_mask_or_box(side):
+    image = np.full((side, side, 3), 100, np.uint8)
+    boxes = torch.tensor([[0.1, 0.4, 0.3, 0.7], [0.5, 0.5, 0.9, 1.0], [0.1, 0.4, 0.35, 0.7]]) * side
+    scores = torch.tensor([0.9, 0.2, 0.6])
+    found = InstanceData(bboxes=boxes, labels=torch.tensor([0, 1, 1]), scores=scores)
+    picture = draw_found(image, found, CLASSES, PALETTE, 0.3)
+    assert picture.shape == image.shape
+    left, top, right, bottom = boxes[0].round().int().tolist()
+    middle = (top + bottom) // 2
+    assert (picture[middle, left : left + 2] == PALETTE[0]).all()  # the surer one's edge, on top
+    assert (picture[middle, left + 3 : right - 3] == 100).all()
+    assert (picture[int(0.6 * side) :, int(0.5 * side) :] == 100).all()  # the unsure one
+    # The names stand above one another, the first one on top of the box.
+    height = max(13, side // 50) + 5
+    for colour, upper in ((PALETTE[1], top - height), (PALETTE[0], top + 1)):
+        corner = picture[upper : upper + height, left : left + 3]
+        assert (corner == colour).all(2).mean() > 0.8
+
+    found.masks = torch.zeros(3, side, side, dtype=torch.bool)
+    found.masks[0, top:bottom, left:right] = True
+    picture = draw_found(image, found, CLASSES, PALETTE, 0.7)
+    tinted = picture[middle, left + 3 : right - 3]
+    assert (tinted == tinted[0]).all() and (tinted[0] != 100).any()
+
+
+def test_nothing_found_leaves_the_image():
+    image = np.full((20, 30, 3), 9, np.uint8)
+    found = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=int), scores=torch.zeros(0)
+    )
+    assert (draw_found(image, found, CLASSES, PALETTE) == image).all()
