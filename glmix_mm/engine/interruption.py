@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: training ends its step, saves, and says which command goes on."""
 
+import math
 import os
 import shlex
 import signal
@@ -90,7 +91,7 @@ def kept_signals(launcher: str) -> Iterator[Signals]:
         yield signals
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, handler or signal.SIG_DFL)
 
 
 class InterruptHook(Hook):
@@ -123,10 +124,12 @@ class InterruptHook(Hook):
         """
         done = runner.iter + 1
         # Gradients that wait for more of them are not saved.
-        waiting = done % getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        if waiting and done < runner.max_iters:
+        period = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if runner.distributed:
+            period *= math.ceil(PERIOD / period)
+        if done % period and done < runner.max_iters:
             return
-        if self._agreed(runner, done):
+        if self._agreed(runner):
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
             progress = dict(epoch=runner.epoch, iter=done)
             self._stop(runner, progress, batch_idx + 1 if by_epoch else 0)
@@ -147,16 +150,13 @@ class InterruptHook(Hook):
                 hook.after_val_epoch(runner)  # the model's own weights, in place of their average
         self._stop(runner, dict(epoch=runner.epoch, iter=runner.iter), 0)
 
-    def _agreed(self, runner, done: int) -> bool:
+    def _agreed(self, runner) -> bool:
         """Return whether any process has received a signal, the same in all."""
-        if not runner.distributed:
-            return bool(self.signals.received)
-        if done % PERIOD and done < runner.max_iters:
-            return False
-        received = torch.tensor(self.signals.received)
-        all_reduce(received, 'max')
-        self.signals.received = int(received)
-        return bool(received)
+        if runner.distributed:
+            received = torch.tensor(self.signals.received)
+            all_reduce(received, 'max')
+            self.signals.received = int(received)
+        return bool(self.signals.received)
 
     def _stop(self, runner, progress: dict, in_epoch: int) -> None:
         savers = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]

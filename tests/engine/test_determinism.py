@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from interruption_proof import equal
+from mmengine.config import Config
 from test_training import read_log, train
 
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
 from glmix_mm.engine.options import set_randomness
-from glmix_mm.engine.train import main
+from glmix_mm.engine.train import _take_seed, main
 from glmix_mm.platform.checkpoint import read_checkpoint
 
 TRAIN = Path(__file__).parents[2] / 'tools/train.py'
@@ -68,3 +69,19 @@ def test_options_set_the_config(monkeypatch):
 def test_a_negative_seed_is_refused(capsys):
     assert run(main, ['demo/maskrcnn_glnet_nano', '--seed', '-1']) == 1
     assert capsys.readouterr().err.startswith('error: --seed -1: expected a number from 0 to')
+
+
+@pytest.mark.parametrize(
+    ('randomness', 'notes'),
+    [
+        (None, []),
+        (dict(seed=None, deterministic=True), []),
+        (dict(seed=7), []),
+        (dict(seed=5), ["The seed is the resumed run's, 7, not 5."]),
+    ],
+)
+def test_a_resumed_run_goes_on_with_its_seed(randomness, notes):
+    cfg = Config(dict(randomness=randomness))
+    assert _take_seed(cfg, dict(meta=dict(seed=7))) == notes
+    assert cfg.randomness == dict(randomness or {}, seed=7)
+    assert _take_seed(cfg, dict(meta={})) == []

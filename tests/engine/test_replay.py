@@ -1,5 +1,6 @@
 """The loaders and seeds of the exact loops, without a training."""
 
+import pickle
 import random
 
 import numpy as np
@@ -102,6 +103,9 @@ def test_it_passes_for_what_it_wraps():
     assert loader.dataset._dataset.pipeline == 'new'
     with pytest.raises(AttributeError, match='nothing'):
         _ = loader.dataset.nothing
+    sent = pickle.loads(pickle.dumps(loader.dataset))  # as to a worker that is not forked
+    assert sent[5, 1, 2] == loader.dataset[5, 1, 2]
+    assert sent.pipeline == 'new'
 
 
 @pytest.mark.parametrize('endless', [False, True])
