@@ -93,12 +93,12 @@ def is_finite(tensor: Tensor) -> bool:
 
 def _is_convertible(found: Tensor, expected: Tensor) -> bool:
     """Tell whether a tensor holds, in memory, the kind of numbers that is expected."""
-    plain = found.layout == torch.strided and not found.is_quantized and not found.is_meta
-    return plain and _kind(found) == _kind(expected)
-
-
-def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
-    return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool
+    if found.layout != torch.strided or found.is_quantized or found.is_meta:
+        return False
+    if found.is_complex() != expected.is_complex():
+        return False
+    # Counters of batches, the only whole numbers, need not be saved as such.
+    return found.is_floating_point() or not expected.is_floating_point()
 
 
 def _type(tensor: Tensor) -> str:

@@ -40,7 +40,7 @@ def growth_of(sizes: list[int], settled: int) -> float:
     return max(sizes[-TAIL:]) / sizes[settled - 1] - 1
 
 
-def backbone_steps(name: str, kind: str, training: bool, sides: tuple[int, int] = (64, 256)):
+def backbone_steps(name: str, kind: str, training: bool, sides: tuple[int, int] = (64, 160)):
     """Return a step of a small backbone on images of changing sizes and batches."""
     torch.manual_seed(0)
     choose = random.Random(0)

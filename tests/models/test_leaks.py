@@ -4,6 +4,7 @@ from pathlib import Path
 
 import leaks
 import pytest
+import torch
 from families import FIRST
 
 pytestmark = pytest.mark.skipif(
@@ -14,12 +15,13 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize('training', [True, False], ids=['training', 'inference'])
 @pytest.mark.parametrize(('name', 'kind'), FIRST, ids=lambda value: value)
 def test_memory_does_not_grow(name, kind, training):
-    step = leaks.backbone_steps(name, kind, training, sides=(64, 128))
-    grown, _ = leaks.growth(step, steps=60, settled=25)
+    step = leaks.backbone_steps(name, kind, training, sides=(64, 96))
+    grown, _ = leaks.growth(step, steps=40, settled=20)
     assert grown < leaks.LIMIT
 
 
 def test_a_leak_is_noticed():
+    """8 MiB a step: smaller pieces would first fill what earlier tests have freed."""
     kept = []
-    grown, _ = leaks.growth(lambda _: kept.append(bytearray(2**21)), steps=40, settled=10)
+    grown, _ = leaks.growth(lambda _: kept.append(torch.ones(2**21)), steps=40, settled=10)
     assert grown > leaks.LIMIT
