@@ -172,14 +172,14 @@ class Prober:
         finally:
             self.model.zero_grad(set_to_none=True)
 
-    def run_two(self) -> list[Step | None]:
-        """Measure the two smallest batches that train."""
+    def run_two(self) -> dict[int, Step | None]:
+        """Measure the two smallest batches that train; return the steps by their images."""
         try:
-            return [self.run(1), self.run(2)]
+            return {size: self.run(size) for size in (1, 2)}
         except ValueError as error:
             if ONE_VALUE not in str(error):
                 raise
-            return [self.run(2), self.run(3)]
+            return {size: self.run(size) for size in (2, 3)}
 
     def _step(self, images: Tensor, targets: Sequence) -> None:
         with self.wrapper.optim_context(self.model):

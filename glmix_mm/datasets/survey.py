@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from PIL import Image
+import cv2
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 from ..platform.images import ON_ITS_SIDE, ORIENTATION
@@ -96,12 +97,21 @@ def read_size(path: str, decode: bool = False) -> tuple[int, int]:
         try:
             with Image.open(path) as image:
                 width, height = image.size
-                turned = image.getexif().get(ORIENTATION, 1) in ON_ITS_SIDE
+                turned = _orientation(image) in ON_ITS_SIDE
                 if decode:
                     image.load()
         except UNREADABLE as error:
+            other = cv2.imread(path) if isinstance(error, UnidentifiedImageError) else None
+            if other is not None:  # of a kind that only OpenCV reads
+                return other.shape[1], other.shape[0]
             raise UserError(f'{os.path.abspath(path)}: cannot be read ({error})') from error
     return (height, width) if turned else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    # To look for it behind a PNG's pixels would decode them.
+    known = image.format != 'PNG' or 'exif' in image.info
+    return image.getexif().get(ORIENTATION, 1) if known else 1
 
 
 def survey_images(

@@ -81,13 +81,13 @@ def fit_to_hardware(
             size = cfg.train_dataloader.batch_size
             return [f'{head}: {describe(prober.run(size), size)}']
         steps = prober.run_two()
-        least = 1 if steps[0] is None else steps[0].batch_size
-        fit = largest_fit(steps, budget.memory)
-        lines = [f'{head}: {describe(step, least + i)}' for i, step in enumerate(steps)]
+        least = min(steps)
+        fit = largest_fit(list(steps.values()), budget.memory)
+        lines = [f'{head}: {describe(step, size)}' for size, step in steps.items()]
         if fit < least:
             raise UserError(
                 f'--mem {budget.memory / GIB:g}: not even this fits at {height} x {width}: '
-                f'{describe(steps[0], least)}; a tenth stays free. Try --cfg-options '
+                f'{describe(steps[least], least)}; a tenth stays free. Try --cfg-options '
                 'model.backbone.with_cp=True (gradient checkpointing), a smaller scale in the '
                 'training pipeline, or a smaller backbone'
             )

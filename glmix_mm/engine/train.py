@@ -291,7 +291,10 @@ def batch_size_note(runner: Runner) -> str:
     factor = total / base if scaling.get('enable') else 1
     note += f'; learning rate {rate * factor:g}'
     if scaling.get('enable'):
-        return f'{note}, scaled linearly from {rate:g} for {base:g}'
-    if base != total:
+        note += f', scaled linearly from {rate:g} for {base:g}'
+    elif base != total:
         note += f', which is for {base}: --auto-scale-lr would scale it'
+    share = each * runner.world_size / base
+    if cfg.train_cfg.get('max_iters') and share < 1 and total < base:
+        note += f"; its iterations see {share:.3g} of the recipe's images: --mem would add some"
     return note

@@ -6,10 +6,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from test_layout_coco import TRAIN, edit, make_config
 from test_layout_labelmaps import IMAGES, LABELS
 from test_layout_labelmaps import make_config as make_seg_config
@@ -168,13 +169,22 @@ def test_unreadable_and_resized_images(root):
         check_datasets(make_config(root), ['train'])
 
 
+@pytest.mark.parametrize('ending', ['jpg', 'png'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_sizes_are_those_that_training_loads(orientation, tmp_path):
-    path, exif = tmp_path / 'a.jpg', Image.Exif()
+def test_sizes_are_those_that_training_loads(orientation, ending, tmp_path):
+    path, exif = tmp_path / f'a.{ending}', Image.Exif()
     exif[survey.ORIENTATION] = orientation
     Image.new('RGB', (24, 16)).save(path, exif=exif)
     height, width = mmcv.imread(str(path)).shape[:2]
     assert survey.read_size(str(path)) == (width, height)
+
+
+def test_images_that_only_opencv_reads(tmp_path):
+    path = tmp_path / 'a.hdr'
+    cv2.imwrite(str(path), np.zeros((16, 24, 3), np.float32))
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(path)
+    assert survey.read_size(str(path), decode=True) == (24, 16)
 
 
 def test_turned_images_are_explained(root):

@@ -183,7 +183,7 @@ def test_a_measured_step_grows_in_proportion_to_its_images():
     cfg = config('semfpn_glnet_nano')
     model = build_model(cfg)
     prober = Prober(cfg, model, torch.device('cpu'))
-    first, second = prober.run_two()
+    first, second = prober.run_two().values()
     # float32: weight, gradient, AdamW's two moments; buffers and counters of steps besides.
     weights = sum(p.numel() for p in model.parameters())
     buffers = sum(b.nbytes for b in model.buffers())
@@ -199,7 +199,7 @@ def test_a_measured_step_grows_in_proportion_to_its_images():
 def test_a_model_that_needs_two_images(nano_segmentor):
     cfg = load_config(nano_segmentor)  # UperNet pools to 1 x 1, which batch norm refuses
     steps = Prober(cfg, build_model(cfg), torch.device('cpu')).run_two()
-    assert [step.batch_size for step in steps] == [2, 3]
+    assert list(steps) == [step.batch_size for step in steps.values()] == [2, 3]
 
 
 def test_a_run_that_is_fitted(nano_detector, demo_root, tmp_path, capsys):

@@ -117,6 +117,9 @@ def test_a_segmentor_trains_and_resumes(nano_segmentor, demo_root, tmp_path, cap
     assert [line['step'] for line in log] == [1, 2]
     assert all(math.isfinite(line['loss']) for line in log)
     assert 'mIoU' in max(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    out = capsys.readouterr().out
+    assert 'Batch size: 2 x 1 processes = 2; learning rate 7.5e-06, scaled linearly from' in out
+    assert "its iterations see 0.125 of the recipe's images: --mem would add some" in out
     # The recipe's 6e-5 is for 16 images, here are 2; warmup starts at a millionth.
     assert log[0]['lr'] == pytest.approx(6e-5 / 8 * 1e-6, rel=1e-3)
     options = ('--resume', '--cfg-options', 'train_cfg.max_iters=3')

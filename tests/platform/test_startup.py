@@ -55,6 +55,10 @@ def outside(tmp_path_factory):
     return python
 
 
+def test_wheel_installs_the_command(outside, tmp_path):
+    assert run(outside.parent / 'glmix', '--help', cwd=tmp_path).startswith('usage: glmix {doctor,')
+
+
 def test_wheel_carries_configs_and_tools(outside, tmp_path):
     code = 'import glmix_mm; print(glmix_mm.__file__); print(glmix_mm.platform.config_root())'
     package, configs = run(outside, '-c', code, cwd=tmp_path).splitlines()
