@@ -1,11 +1,10 @@
-"""Models that are exported once for all tests, images for them, and the runner."""
+"""Images for exported models, and the runner."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
-from exported_models import Case
 from PIL import Image
 
 from glmix_mm.datasets.demo import write_demo_dataset
@@ -13,24 +12,11 @@ from glmix_mm.deploy import export
 
 
 @pytest.fixture(scope='session')
-def case(tmp_path_factory):
-    """Return a function that makes a model of a kind and exports it, each once."""
-    made = {}
-
-    def make(kind, *options):
-        if kind not in made:
-            made[kind] = Case(kind, tmp_path_factory.mktemp(kind)).export(*options)
-        return made[kind]
-
-    return make
-
-
-@pytest.fixture(scope='session')
 def photos(tmp_path_factory):
     """Return the paths of three images of the demo set, of three shapes."""
     root = write_demo_dataset(tmp_path_factory.mktemp('demo') / 'set', 3, 1, image_size=64)
     paths = sorted((root / 'coco' / 'train2017').iterdir())
-    for path, size in zip(paths, ((131, 97), (64, 96), (110, 110)), strict=True):
+    for path, size in zip(paths, ((131, 97), (96, 64), (110, 110)), strict=True):
         with Image.open(path) as image:
             image.convert('RGB').resize(size).save(path, quality=95)
     return paths

@@ -7,13 +7,15 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from exported_models import DILATEFORMER
+from exported_models import DILATEFORMER, Case
 from mmdet.apis import inference_detector, init_detector
+from mmengine.config import ConfigDict
 from mmseg.apis import inference_model, init_model
 from PIL import Image
 
@@ -26,6 +28,12 @@ from glmix_mm.engine.config import load_config
 from glmix_mm.errors import UserError
 
 SIZES = ((2, 97, 131), (1, 64, 96), (1, 33, 75))  # images, height and width in px
+
+
+@pytest.fixture
+def unoptimised(monkeypatch):
+    """Leave the exporter's optimiser out, a third of its time; some tests go through it."""
+    monkeypatch.setattr(torch.onnx, 'export', partial(torch.onnx.export, optimize=False))
 
 
 def compare(path, function, sizes=SIZES):
@@ -41,8 +49,8 @@ def compare(path, function, sizes=SIZES):
             assert np.abs(one - other).max() < 1e-4 * other.std()
 
 
-def test_mask_rcnn_with_glnet(case, photos, runner):
-    found = case('maskrcnn', '--dynamic')
+def test_mask_rcnn_with_glnet(tmp_path, photos, runner):
+    found = Case('maskrcnn', tmp_path).export('--dynamic')
     detector = init_detector(str(found.config), str(found.weights), device='cpu')
 
     def raw(image):
@@ -52,9 +60,23 @@ def test_mask_rcnn_with_glnet(case, photos, runner):
 
     compare(found.path, raw)
     model = runner.Model(found.path, threads=1)
-    assert model.settings['task'] == 'instances'
+    check_metadata(found.path)
     for photo in photos:
         compare_detections(model(photo), inference_detector(detector, str(photo)))
+
+
+def check_metadata(path):
+    """Check that what the runner needs to know, and nothing else, is said in the file."""
+    model = onnx.load(path)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == 'glmix_mm']
+    settings = json.loads(entry.value)
+    assert (settings['task'], settings['size']) == ('instances', None)
+    assert settings['input']['mean'] == [123.675, 116.28, 103.53]
+    assert settings['steps'] == [dict(kind='resize', scale=[96, 64], keep_ratio=True)]
+    assert settings['anchors']['strides'] == [[s, s] for s in (4, 8, 16, 32, 64)]
+    assert settings['masks'] == dict(threshold=0.5)
+    sides = [axis.dim_param for axis in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == ['batch', '', 'height', 'width']
 
 
 def compare_detections(found, expected):
@@ -69,8 +91,8 @@ def compare_detections(found, expected):
         assert (found['masks'] != expected.masks.numpy()).mean() < 1e-4
 
 
-def test_retinanet_with_dilateformer(case, photos, runner):
-    found = case('retinanet', '--dynamic')
+def test_retinanet_with_dilateformer(tmp_path, photos, runner):
+    found = Case('retinanet', tmp_path).export('--dynamic')
     detector = init_detector(str(found.config), str(found.weights), device='cpu')
 
     def raw(image):
@@ -83,8 +105,8 @@ def test_retinanet_with_dilateformer(case, photos, runner):
         compare_detections(model(photo), inference_detector(detector, str(photo)))
 
 
-def test_semantic_fpn_with_fcvit(case, photos, runner):
-    found = case('semfpn', '--dynamic')
+def test_semantic_fpn_with_fcvit(tmp_path, photos, runner, unoptimised):
+    found = Case('semfpn', tmp_path).export('--dynamic')
     segmentor = init_model(str(found.config), str(found.weights), device='cpu')
     compare(found.path, lambda image: [segmentor.decode_head(segmentor.extract_feat(image))])
     segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
@@ -96,9 +118,9 @@ def test_semantic_fpn_with_fcvit(case, photos, runner):
         assert (labels != expected).mean() < 1e-3
 
 
-def test_upernet_for_one_size_and_the_program(case, photos, tmp_path):
+def test_upernet_for_one_size_and_the_program(tmp_path, photos):
     """The runner as users call it: a program beside the model, without torch and OpenMMLab."""
-    found = case('upernet')
+    found = Case('upernet', tmp_path).export()
     segmentor = init_model(str(found.config), str(found.weights), device='cpu')
     raw = [lambda image: [segmentor.decode_head(segmentor.extract_feat(image))]]
     compare(found.path, raw[0], [(1, 64, 96)])
@@ -121,10 +143,10 @@ def test_upernet_for_one_size_and_the_program(case, photos, tmp_path):
     assert (labels != expected).mean() < 1e-3
 
 
-def test_a_classifier(case, photos, runner):
+def test_a_classifier(tmp_path, photos, runner, unoptimised):
     from mmpretrain.apis import ImageClassificationInferencer
 
-    found = case('classifier')
+    found = Case('classifier', tmp_path).export()
     model = runner.Model(found.path, threads=1)
     inferencer = ImageClassificationInferencer(found.cfg, str(found.weights), device='cpu')
     for photo in photos:
@@ -134,7 +156,7 @@ def test_a_classifier(case, photos, runner):
     assert model.settings['classes'] == ['dark', 'light']
 
 
-def test_a_backbone_alone_and_what_cannot_be_exported(tmp_path, capsys, runner):
+def test_a_backbone_alone_and_what_cannot_be_exported(tmp_path, capsys):
     """A cascade's head cannot be exported, which the tool says; its backbone can."""
     options = {'model.backbone.arch': DILATEFORMER, 'model.neck.in_channels': [24] * 4}
     cfg = load_config('cascademaskrcnn_dilateformer_tiny_3x', options)
@@ -157,11 +179,7 @@ def test_a_backbone_alone_and_what_cannot_be_exported(tmp_path, capsys, runner):
     assert call('model.txt', '--backbone')[1][-1].endswith('ends in .onnx or .pt2')
     assert 'must be at least 32 px' in call('b.onnx', '--backbone', '--size', '16', '64')[1][-1]
 
-    assert call('backbone.onnx', '--backbone', '--size', '64', '96')[0] == 0
-    compare(tmp_path / 'backbone.onnx', model.backbone, [(1, 64, 96)])
-    with pytest.raises(runner.RunnerError, match='is a backbone: it turns an image into maps'):
-        runner.Model(tmp_path / 'backbone.onnx')
-    # The same as a program of torch's own.
+    # As a program of torch's own.
     assert call('backbone.pt2', '--backbone', '--size', '64', '96')[0] == 0
     program = torch.export.load(tmp_path / 'backbone.pt2').module()
     image = torch.randn(1, 3, 64, 96)
@@ -169,25 +187,30 @@ def test_a_backbone_alone_and_what_cannot_be_exported(tmp_path, capsys, runner):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_settings_that_a_runner_does_not_know(case):
-    found = case('semfpn', '--dynamic')
+def test_a_backbones_file_is_not_run(tmp_path, runner):
+    axes = ['image', onnx.TensorProto.FLOAT, [1, 3, 32, 32]]
+    values = [onnx.helper.make_tensor_value_info(*axes)]
+    node = onnx.helper.make_node('Identity', ['image'], ['map0'])
+    out = [onnx.helper.make_tensor_value_info('map0', *axes[1:])]
+    graph = onnx.helper.make_graph([node], 'g', values, out)
+    opset = [onnx.helper.make_opsetid('', 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    onnx.save(model, tmp_path / 'none.onnx')
+    with pytest.raises(runner.RunnerError, match='has no settings in it; export it with tools/'):
+        runner.Model(tmp_path / 'none.onnx')
+    model.metadata_props.add(key='glmix_mm', value='{"task": "backbone"}')
+    onnx.save(model, tmp_path / 'backbone.onnx')
+    with pytest.raises(runner.RunnerError, match='is a backbone: it turns an image into maps'):
+        runner.Model(tmp_path / 'backbone.onnx')
+
+
+def test_settings_that_a_runner_does_not_know(tmp_path):
+    found = Case('semfpn', tmp_path)
     found.model.test_cfg.mode = 'slide'
     with pytest.raises(UserError, match=r"test_cfg.mode is 'slide'; .* where it is 'whole'"):
         find_task(found.model, found.cfg)
     found.model.test_cfg.mode = 'whole'
     cfg = found.cfg.copy()
-    cfg.test_dataloader.dataset.pipeline[1] = dict(type='Pad', size=(1, 1))
+    cfg.test_dataloader.dataset.pipeline[1] = ConfigDict(type='Pad', size=(1, 1))
     with pytest.raises(UserError, match=r"the test pipeline has \{'type': 'Pad'"):
         describe(cfg, found.model, 'segmentation', ['a'], None)
-
-
-def test_all_that_it_needs_is_in_the_file(case):
-    model = onnx.load(case('maskrcnn', '--dynamic').path)
-    (entry,) = [entry for entry in model.metadata_props if entry.key == 'glmix_mm']
-    settings = json.loads(entry.value)
-    assert settings['input']['mean'] == [123.675, 116.28, 103.53]
-    assert settings['steps'] == [dict(kind='resize', scale=[96, 64], keep_ratio=True)]
-    assert settings['anchors']['strides'] == [[s, s] for s in (4, 8, 16, 32, 64)]
-    assert settings['masks'] == dict(threshold=0.5)
-    sides = [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim]
-    assert sides == ['batch', '', 'height', 'width']

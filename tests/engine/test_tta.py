@@ -145,7 +145,7 @@ def test_mask_rcnn(source, request, tmp_path):
         found = prediction['pred_instances']
         assert 5 < len(found['labels']) == len(labels)
         torch.testing.assert_close(found['bboxes'], boxes, atol=0.01, rtol=0)  # px
-        torch.testing.assert_close(found['scores'], scores)
+        torch.testing.assert_close(found['scores'], scores, atol=1e-4, rtol=0)
         assert torch.equal(found['labels'], labels)
         masks = torch.tensor(run_lengths.decode(found['masks'])).permute(2, 0, 1).bool()
         # The grey values are rounded down: up to 1 of 255 is lost.
@@ -164,7 +164,7 @@ def test_segmentation(source, request, tmp_path):
     out = test(tmp_path, root, 'labels')
     folder = Path(root) / 'ade' / 'ADEChallengeData2016' / 'images' / 'validation'
     names = sorted(path.stem for path in out.iterdir())
-    assert len(names) == (4 if source == 'demo' else 2)
+    assert len(names) == (4 if source == 'demo' else 1)
     for name in names:
         mean = 0
         for (tensor, _, size), flipped in all_views(next(folder.glob(f'{name}.*'))):
