@@ -1,11 +1,14 @@
 """Panels that a short training run leaves, against those of the weights that it saved."""
 
+from typing import ClassVar
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, VISBACKENDS, DefaultScope
+from mmengine.visualization import BaseVisBackend
 
 from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
@@ -78,10 +81,33 @@ def test_a_detector_by_epoch(nano_detector, demo_root, tmp_path):
     check_same(found, expected(tmp_path / 'run', 'epoch_2.pth', (0, 2), [0, 1, 2], 2))
 
 
-def test_a_segmentor_by_iteration(nano_segmentor, demo_root, tmp_path):
+@VISBACKENDS.register_module()
+class Recorder(BaseVisBackend):
+    """Stands for backends that are not installed here, as TensorBoard's and WandB's."""
+
+    images: ClassVar[list] = []
+
+    @property
+    def experiment(self):
+        return self
+
+    def _init_env(self):
+        pass
+
+    def add_image(self, name, image, step=0, **kwargs):
+        self.images.append((f'{name}_{step}.png', image))
+
+
+def test_a_segmentor_by_iteration_and_every_backend(nano_segmentor, demo_root, tmp_path):
     config = with_hook(nano_segmentor, tmp_path, num_images=1, blocks=[1])
+    with open(config, 'a') as file:
+        file.write("visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), ")
+        file.write("dict(type='Recorder', save_dir='unused')])\n")
     found = train(config, demo_root, tmp_path / 'run', '--from-scratch')
     check_same(found, expected(tmp_path / 'run', 'iter_2.pth', [0], [1], 2))
+    recorded = dict(Recorder.images)
+    assert recorded.keys() == found.keys()
+    assert all((recorded[name] == panel).all() for name, panel in found.items())
 
 
 def test_a_classifier_with_averaged_weights(nano_classifier, image_root, tmp_path):
