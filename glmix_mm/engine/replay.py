@@ -7,15 +7,18 @@ what a sample draws of its place in the batch too. So there is nothing to save, 
 trained on are skipped without being read, and the number of workers changes nothing.
 """
 
+import ctypes
 import itertools
 import random
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.dist import broadcast, get_rank
-from mmengine.registry import LOOPS
+from mmengine.registry import FUNCTIONS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
@@ -24,8 +27,10 @@ from ..errors import UserError
 EXACT_LOOPS = dict(
     EpochBasedTrainLoop='ExactEpochBasedTrainLoop', IterBasedTrainLoop='ExactIterBasedTrainLoop'
 )
+WORKER_START = dict(type='end_with_parent')
 # What the message hub calls the batches of the epoch under way that a checkpoint has behind it.
 DONE_IN_EPOCH = 'done_in_epoch'
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 VALIDATED = 'last_validation'  # the file that holds the step of the last validation that ended
 
 
@@ -43,6 +48,17 @@ def reseed(seed: int, rank: int, step: int, place: int) -> None:
     np.random.seed(words)
     random.seed(words.tobytes())
     torch.manual_seed(int.from_bytes(words[:2].tobytes(), 'little'))
+
+
+@FUNCTIONS.register_module()
+def end_with_parent(worker_id: int) -> None:
+    """Let Linux end a data-loading worker when its training is killed.
+
+    PyTorch's own watch over the parent is not enough: a worker that still has a sample to send
+    waits forever for somebody to read it.
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class SeededDataset:

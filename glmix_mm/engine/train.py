@@ -31,7 +31,7 @@ from .options import (
     set_work_dir,
 )
 from .own_data import classes_from_data
-from .replay import EXACT_LOOPS
+from .replay import EXACT_LOOPS, WORKER_START
 from .resume import find_latest, read_resumable
 from .strategies import check_same_strategy, fit_strategy
 
@@ -263,6 +263,9 @@ def _use_exact_loop(cfg: Config) -> None:
     if loop.get('type') in EXACT_LOOPS:
         loop.type = EXACT_LOOPS[loop.type]
         require(cfg, 'glmix_mm.engine.replay')
+        for split in ('train', 'val'):
+            if cfg.get(f'{split}_dataloader'):
+                cfg[f'{split}_dataloader'].setdefault('worker_init_fn', WORKER_START)
 
 
 def _forget_initial_weights(runner: Runner) -> None:
