@@ -179,16 +179,8 @@ def predict(
         results['images'].append(record)
         print(out / f'{name}.png', flush=True)
 
-    def named(path: Path, name: str) -> None:
-        try:
-            work(path, name)
-        except UserError as error:
-            if str(path) in str(error):
-                raise
-            raise UserError(f'{path}: {error}') from error
-
     try:
-        for_each(paths, named)
+        for_each(paths, work)
     finally:
         if results['images']:
             write_atomically(out / RESULTS, json.dumps(results).encode())

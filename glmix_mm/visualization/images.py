@@ -82,7 +82,9 @@ def for_each(paths: Sequence[Path], work: Callable[[Path, str], None]) -> None:
         try:
             work(path, name)
         except UserError as error:
-            print(f'skipped: {one_line(error)}', file=sys.stderr, flush=True)
+            reason = one_line(error)
+            named = reason if str(path) in reason else f'{path}: {reason}'
+            print(f'skipped: {named}', file=sys.stderr, flush=True)
             failed.append(str(path))
         except OSError as error:  # not of the image: read_image raises UserError
             raise UserError(f'{error.filename} cannot be written: {error.strerror}') from error

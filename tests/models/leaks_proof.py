@@ -11,7 +11,9 @@ import random
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # works without installation
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,6 +22,7 @@ import leaks
 import torch
 from families import FIRST
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from PIL import Image
 
 from glmix_mm.datasets.demo import write_demo_dataset
@@ -32,26 +35,37 @@ STEPS, SETTLED = 300, 50
 SCALES = [(side, side) for side in range(96, 225, 16)]
 
 
+@HOOKS.register_module()
 class MemoryHook(Hook):
     """Notes the memory after each step."""
 
-    def __init__(self):
-        self.sizes = []
+    sizes: ClassVar[list[int]] = []
+    used: ClassVar[list[int]] = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Note it."""
-        self.sizes.append(leaks.resident())
+        note(self.sizes, self.used)
 
 
-def report(what: str, sizes: list[int]) -> bool:
-    """Print the memory at some steps; return whether it grew by less than the limit."""
-    grown = leaks.growth_of(sizes, SETTLED)
-    shown = ', '.join(f'{sizes[n - 1] / 2**20:.0f}' for n in range(SETTLED, STEPS + 1, 50))
-    print(f'{what}: MiB after step 50, 100, ... 300: {shown}; growth {grown:+.1%}', flush=True)
-    return grown < leaks.LIMIT
+def note(sizes: list[int], used: list[int]) -> None:
+    """Note resident memory after a step, and every 50 steps that in use."""
+    sizes.append(leaks.resident())
+    if len(sizes) % SETTLED == 0:
+        used.append(leaks.in_use())
 
 
-def train_detector(root: Path, folder: Path) -> tuple[list[int], str]:
+def report(what: str, sizes: list[int], used: list[int]) -> bool:
+    """Print the memory every 50 steps; return whether it grew by less than the limit."""
+    grown, more = leaks.growth_of(sizes, SETTLED), used[-1] / used[0] - 1
+    print(f'{what}, MiB after step 50, 100, ... {STEPS}:')
+    shown = ', '.join(f'{size / 2**20:.0f}' for size in sizes[SETTLED - 1 :: SETTLED])
+    print(f'  resident: {shown}; growth {grown:+.1%}')
+    shown = ', '.join(f'{size / 2**20:.0f}' for size in used)
+    print(f'  in use:   {shown}; growth {more:+.1%}', flush=True)
+    return max(grown, more) < leaks.LIMIT
+
+
+def train_detector(root: Path, folder: Path) -> str:
     """Train the demo's detector on images of changing sizes."""
     cfg = load_config('demo/maskrcnn_glnet_nano')
     cfg.launcher, cfg.work_dir = 'none', str(folder / 'wd')
@@ -61,15 +75,23 @@ def train_detector(root: Path, folder: Path) -> tuple[list[int], str]:
     resize = dict(type='RandomChoiceResize', scales=SCALES, keep_ratio=True)
     cfg.train_dataloader.dataset.pipeline.insert(2, resize)
     cfg.train_cfg.update(max_iters=STEPS, val_interval=10 * STEPS)
-    hook = MemoryHook()
-    cfg.custom_hooks = [hook]
+    cfg.custom_hooks = [dict(type='MemoryHook')]
     cfg.default_hooks.checkpoint.interval = STEPS
     with contextlib.redirect_stdout(io.StringIO()):
         train(cfg)
-    return hook.sizes, str(folder / 'wd' / f'iter_{STEPS}.pth')
+    return str(folder / 'wd' / f'iter_{STEPS}.pth')
 
 
-def predictions(root: Path, folder: Path, checkpoint: str) -> list[int]:
+def measured(step: Callable[[int], None]) -> tuple[list[int], list[int]]:
+    """Run the steps; return the memory as :func:`note` notes it."""
+    sizes, used = [], []
+    for number in range(STEPS):
+        step(number)
+        note(sizes, used)
+    return sizes, used
+
+
+def predictions(root: Path, folder: Path, checkpoint: str) -> tuple[list[int], list[int]]:
     """Predict on images of changing sizes, each drawn and written."""
     inferencer = make_inferencer(load_config('demo/maskrcnn_glnet_nano'), checkpoint)
     sources = sorted((root / 'coco' / 'val2017').iterdir())
@@ -82,7 +104,7 @@ def predictions(root: Path, folder: Path, checkpoint: str) -> list[int]:
         with contextlib.redirect_stdout(io.StringIO()):
             predict(inferencer, [path], folder / 'out')
 
-    return leaks.growth(step, STEPS, SETTLED)[1]
+    return measured(step)
 
 
 def prove() -> bool:
@@ -94,14 +116,15 @@ def prove() -> bool:
         folder = Path(name)
         root = write_demo_dataset(folder / 'set', 32, 8, 192)
         torch.manual_seed(0)
-        sizes, checkpoint = train_detector(root, folder)
-        good.append(report('Mask R-CNN training', sizes))
-        good.append(report('predictions', predictions(root, folder, checkpoint)))
+        checkpoint = train_detector(root, folder)
+        good.append(report('Mask R-CNN training', MemoryHook.sizes, MemoryHook.used))
+        good.append(report('predictions', *predictions(root, folder, checkpoint)))
     for name, kind in FIRST:
         for training in (True, False):
             step = leaks.backbone_steps(name, kind, training)
-            sizes = leaks.growth(step, STEPS, SETTLED)[1]
-            good.append(report(f'{name} {"training" if training else "inference"}', sizes))
+            good.append(
+                report(f'{name} {"training" if training else "inference"}', *measured(step))
+            )
     return all(good)
 
 
