@@ -146,8 +146,8 @@ def test_the_recipes_weight_decay_stays(own):
     assert groups['backbone.stages.0.blocks.0.ffn.reduce.bias']['weight_decay'] == 0.05
 
 
-def test_the_example_in_the_readme(load, tmp_path):
-    text = (CONFIGS.parent / 'README.md').read_text()
+def test_the_example_in_the_docs(load, tmp_path):
+    text = (CONFIGS.parent / 'docs' / 'train.md').read_text()
     (example,) = re.findall(r'```python\n(_base_ = \[\n.*?)```', text, re.DOTALL)
     (tmp_path / 'own.py').write_text(example)
     cfg = Config.fromfile(tmp_path / 'own.py')
