@@ -205,13 +205,16 @@ def test_trains_a_step_and_predicts(nano, name):
         'fcvit/retinanet_fcvit_b12_1x.py',
     ],
 )
-@pytest.mark.parametrize('empty', [1, 2], ids='{} of 2 images empty'.format)
-def test_images_without_objects_give_every_gradient(nano, name, empty):
+def test_images_without_objects_give_every_gradient(nano, name):
     torch.manual_seed(0)
-    model = MODELS.build(nano(name).model)
+    cfg = nano(name)
+    stages = cfg.model.train_cfg.get('rcnn', [])
+    for stage in stages if isinstance(stages, list) else [stages]:
+        stage.sampler.num = 16  # for speed
+    model = MODELS.build(cfg.model)
     model.init_weights()
     batch = detection_batch()
-    for sample in batch['data_samples'][:empty]:
+    for sample in batch['data_samples']:
         sample.gt_instances = sample.gt_instances[torch.zeros(2, dtype=torch.bool)]
         assert len(sample.gt_instances.masks) == 0
     losses = model.train()(**model.data_preprocessor(batch, training=True), mode='loss')
