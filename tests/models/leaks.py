@@ -9,8 +9,7 @@ from collections.abc import Callable
 import torch
 from families import build_small
 
-LIMIT = 0.03  # growth after the settling steps
-TAIL = 10  # last steps, whose largest memory counts
+LIMIT = 0.03  # growth of the memory in use after the settling steps
 
 
 def resident() -> int:
@@ -26,27 +25,20 @@ def in_use() -> int:
     return resident()
 
 
-def growth(step: Callable[[int], object], steps: int, settled: int) -> tuple[float, list[int]]:
-    """Run steps; return by how much memory grew after the first of them.
+def growth(step: Callable[[int], object], steps: int, settled: int) -> float:
+    """Run steps; return by which part the memory in use grew after the first of them.
 
     Args:
         step: takes its number.
         steps: how many.
         settled: after how many memory is first taken.
-
-    Returns:
-        The growth, as a part of the memory at ``settled``, and the memory after each step in bytes.
     """
-    sizes = []
-    for number in range(steps):
+    for number in range(settled):
         step(number)
-        sizes.append(resident())
-    return growth_of(sizes, settled), sizes
-
-
-def growth_of(sizes: list[int], settled: int) -> float:
-    """Return by how much the largest of the last steps exceeds the memory at ``settled``."""
-    return max(sizes[-TAIL:]) / sizes[settled - 1] - 1
+    before = in_use()
+    for number in range(settled, steps):
+        step(number)
+    return in_use() / before - 1
 
 
 def backbone_steps(name: str, kind: str, training: bool, sides: tuple[int, int] = (64, 160)):
