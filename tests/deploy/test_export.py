@@ -192,6 +192,14 @@ def test_a_detector_that_cannot_be_exported(tmp_path):
         find_task(cascade, cfg)
 
 
+def test_slots_whose_number_depends_on_the_image(tmp_path):
+    found = Case('upernet', tmp_path)
+    found.model.backbone.stages[0].blocks[0].mixer.slot_grid = dict(slots=64)
+    with pytest.raises(UserError, match=r"slot_grid=\{'slots': 64\} depends on the image's size"):
+        export.export(found.cfg, found.model, ['a'], found.path, dynamic=True)
+    assert not found.path.exists()
+
+
 def test_a_backbones_file_is_not_run(tmp_path, runner):
     axes = ['image', onnx.TensorProto.FLOAT, [1, 3, 32, 32]]
     values = [onnx.helper.make_tensor_value_info(*axes)]
