@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -142,6 +142,8 @@ def export(
     task = find_task(model, cfg, backbone_alone)
     if size and min(size) < MIN_SIZE:
         raise UserError(f'--size {size[0]} {size[1]}: both must be at least {MIN_SIZE} px')
+    if dynamic:
+        _check_slot_grid(model)
     size = None if dynamic else tuple(size or fixed_size(cfg, task))
     settings = json.dumps(describe(cfg, model, task, classes, size))
     # The exporter takes a size of 1 for a rule: any number of images is shown as 2.
@@ -163,6 +165,17 @@ def export(
         write_atomically(files[-1], Path(__file__).with_name('runner.py').read_bytes())
         print(files[-1], flush=True)
     return files
+
+
+def _check_slot_grid(model: nn.Module) -> None:
+    """Refuse slots whose number depends on the image: a graph would hold the example's."""
+    for module in model.modules():
+        grid = getattr(module, 'slot_grid', None)
+        if isinstance(grid, Mapping):
+            raise UserError(
+                f"--dynamic: slot_grid={dict(grid)} depends on the image's size, which a graph for "
+                'any size cannot follow; export for one --size, or set slot_grid=(rows, columns)'
+            )
 
 
 @torch.no_grad()

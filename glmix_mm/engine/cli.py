@@ -56,8 +56,12 @@ def one_line(error: BaseException) -> str:
     return ' '.join(lines)
 
 
-def find_device(name: str | None) -> torch.device:
-    """Return the device that ``--device`` names; by default CUDA's first one where there is one.
+def find_device(name: str | None, option: str = '--device ') -> torch.device:
+    """Return the device of a name; by default CUDA's first one where there is one.
+
+    Args:
+        name: 'cpu', 'cuda' or 'cuda:N'.
+        option: what the user gave it by, for messages.
 
     Raises:
         UserError: no such device.
@@ -66,9 +70,9 @@ def find_device(name: str | None) -> torch.device:
     name = name or ('cuda' if found else 'cpu')
     kind, _, number = name.partition(':')
     if kind not in ('cpu', 'cuda') or (number and not number.isdigit()):
-        raise UserError(f'--device {name}: expected cpu, cuda or cuda:N')
+        raise UserError(f'{option}{name}: expected cpu, cuda or cuda:N')
     if kind == 'cuda' and int(number or 0) >= found:
-        raise UserError(f'--device {name}: torch finds {found} CUDA devices; use --device cpu')
+        raise UserError(f'{option}{name}: torch finds {found} CUDA devices; use {option}cpu')
     return torch.device(name)
 
 

@@ -76,7 +76,7 @@ def load(
     library = cfg.get('default_scope')
     if library not in LIBRARIES:
         raise UserError(f'{cfg.filename} is for {library}; expected a detector or a segmentor')
-    device = str(find_device(device))
+    device = str(find_device(device, 'device='))
     content = {}
     if checkpoint is None:
         warnings.warn(

@@ -171,10 +171,9 @@ def test_mask_rcnn(load, name):
     assert model.neck.in_channels == parts(name).channels
     heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
     assert [head.num_classes for head in heads] == [80, 80]
-    assert cfg.tta_model == dict(
-        type='MaskTTAModel',
-        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-    )
+    nms = dict(type='nms', iou_threshold=0.5)
+    assert cfg.tta_model.type == 'MaskTTAModel'
+    assert cfg.tta_model.tta_cfg == dict(nms=nms, max_per_img=100)
     sizes, flips = cfg.tta_pipeline[1].transforms[:2]
     assert [size.scale for size in sizes] == [(1333, 800), (666, 400), (2000, 1200)]
     assert [flip.prob for flip in flips] == [1.0, 0.0]

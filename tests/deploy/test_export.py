@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 import subprocess
 import sys
 from functools import partial
@@ -22,10 +21,10 @@ from PIL import Image
 from glmix_mm.deploy import export
 from glmix_mm.deploy.check import Exported
 from glmix_mm.deploy.settings import describe, find_task
-from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
 from glmix_mm.errors import UserError
+from glmix_mm.models import DilateFormer
 
 SIZES = ((2, 97, 131), (1, 64, 96), (1, 33, 75))  # images, height and width in px
 
@@ -118,7 +117,7 @@ def test_semantic_fpn_with_fcvit(tmp_path, photos, runner, unoptimised):
         assert (labels != expected).mean() < 1e-3
 
 
-def test_upernet_for_one_size_and_the_program(tmp_path, photos):
+def test_upernet_for_one_size_and_the_program(tmp_path, photos, unoptimised):
     """The runner as users call it: a program beside the model, without torch and OpenMMLab."""
     found = Case('upernet', tmp_path).export()
     segmentor = init_model(str(found.config), str(found.weights), device='cpu')
@@ -156,35 +155,49 @@ def test_a_classifier(tmp_path, photos, runner, unoptimised):
     assert model.settings['classes'] == ['dark', 'light']
 
 
-def test_a_backbone_alone_and_what_cannot_be_exported(tmp_path, capsys):
-    """A cascade's head cannot be exported, which the tool says; its backbone can."""
-    options = {'model.backbone.arch': DILATEFORMER, 'model.neck.in_channels': [24] * 4}
-    cfg = load_config('cascademaskrcnn_dilateformer_tiny_3x', options)
-    cfg.dump(tmp_path / 'cascade.py')
-    model = build_model(cfg).eval()
-    torch.save(model.state_dict(), tmp_path / 'weights.pth')
-    files = [str(tmp_path / name) for name in ('cascade.py', 'weights.pth')]
-
-    def call(out, *options):
-        status = run(export.main, [*files, str(tmp_path / out), *options])
-        return status, capsys.readouterr().err.splitlines()
-
-    status, err = call('cascade.onnx')
-    assert status == 1
-    assert re.match(
-        'error: .*cascade.py: CascadeRCNN cannot be exported; .*RetinaNet, MaskRCNN can, and its '
-        'backbone alone with --backbone',
-        err[-1],
-    )
-    assert call('model.txt', '--backbone')[1][-1].endswith('ends in .onnx or .pt2')
-    assert 'must be at least 32 px' in call('b.onnx', '--backbone', '--size', '16', '64')[1][-1]
-
-    # As a program of torch's own.
-    assert call('backbone.pt2', '--backbone', '--size', '64', '96')[0] == 0
-    program = torch.export.load(tmp_path / 'backbone.pt2').module()
+def test_a_backbone_alone_as_a_program_of_torchs_own(tmp_path, capsys):
+    found = Case('retinanet', tmp_path)
+    found.path = tmp_path / 'backbone.pt2'
+    found.export('--backbone', '--size', '64', '96')
+    assert capsys.readouterr().out.split() == [str(found.path)]
+    program = torch.export.load(found.path).module()
     image = torch.randn(1, 3, 64, 96)
-    for one, other in zip(program(image), model.backbone(image), strict=True):
+    for one, other in zip(program(image), found.model.backbone(image), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+    for out, options, message in (
+        ('model.txt', (), 'model.txt: expected a name that ends in .onnx or .pt2'),
+        ('model.pt2', ('--latency',), '--latency times ONNX Runtime, which does not run'),
+        ('model.onnx', ('--size', '16', '64'), '--size 16 64: both must be at least 32 px'),
+    ):
+        arguments = [found.config, found.weights, tmp_path / out, *options]
+        assert run(export.main, list(map(str, arguments))) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_detector_that_cannot_be_exported(tmp_path):
+    """Cascade Mask R-CNN, without its heads, which take long to build."""
+    cfg = load_config('cascademaskrcnn_dilateformer_tiny_3x')
+    cascade = type('CascadeRCNN', (torch.nn.Module,), {})()
+    cascade.backbone = DilateFormer({k: v for k, v in DILATEFORMER.items() if k != '_delete_'})
+    with pytest.raises(
+        UserError,
+        match=r'_3x\.py: CascadeRCNN cannot be exported; .*RetinaNet, MaskRCNN can, and its '
+        'backbone alone with --backbone',
+    ):
+        find_task(cascade, cfg)
+    assert find_task(cascade, cfg, backbone_alone=True) == 'backbone'
+    cascade.backbone = torch.nn.Identity()
+    with pytest.raises(UserError, match="Identity is none of this package's backbones"):
+        find_task(cascade, cfg)
+
+
+def test_slots_whose_number_depends_on_the_image(tmp_path):
+    found = Case('upernet', tmp_path)
+    found.model.backbone.stages[0].blocks[0].mixer.slot_grid = dict(slots=64)
+    with pytest.raises(UserError, match=r"slot_grid=\{'slots': 64\} depends on the image's size"):
+        export.export(found.cfg, found.model, ['a'], found.path, dynamic=True)
+    assert not found.path.exists()
 
 
 def test_a_backbones_file_is_not_run(tmp_path, runner):

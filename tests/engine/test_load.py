@@ -69,7 +69,7 @@ def test_mistakes(nano_detector, segmentor_weights):
         (['maskrcn_glnet_4g_3x'], 'no such config: .*did you mean'),
         (['imagenet/glnet_4g'], 'is for mmpretrain; expected a detector or a segmentor'),
         ([nano_detector, segmentor_weights], 'does not fit'),
-        ([nano_detector, None, 'tpu'], 'tpu: expected cpu, cuda or cuda:N'),
+        ([nano_detector, None, 'tpu'], '^device=tpu: expected cpu, cuda or cuda:N'),
     ):
         with pytest.raises(UserError, match=message):
             load(*arguments)
