@@ -132,28 +132,26 @@ def test_a_set_that_loses_all_images_is_refused(root):
 @pytest.mark.parametrize(
     ('mask', 'expected'),
     [
-        (dict(size=[48, 40], counts='P1'), 'run lengths of another size than the image'),
-        (dict(size=[48, 48], counts=[1, 2]), 'run lengths that do not add up to the image'),
+        (dict(size=[48, 40], counts='P1'), 'run lengths are of size [48, 40]'),
+        (dict(size=[48, 48], counts=[1, 2]), 'run lengths sum up to 3 instead of 48 x 48'),
     ],
 )
 def test_masks_that_would_stop_training(root, mask, expected):
     edit(root / TRAIN, lambda c: c['annotations'][0].update(segmentation=mask))
-    assert f'1 masks would stop training: 1 {expected}' in problems(make_config(root))[0]
+    assert expected in problems(make_config(root))[0]
     without = [dict(type='LoadAnnotations', with_bbox=True)]
     check_datasets(make_config(root, pipeline=without), ['train'])
 
 
 def test_masks_that_mmdet_ignores(root):
     edit(root / TRAIN, lambda c: c['annotations'][0].update(segmentation=[[1, 2, 3, 4]]))
-    assert 'for their masks: 1 polygons of fewer than three points' in told(make_config(root))[0]
+    assert 'their polygons have fewer than three points: 1' in told(make_config(root))[0]
 
 
 @pytest.mark.parametrize('box', [[1, 2, 3], [1, 2, float('nan'), 4], ['a', 1, 2, 3]])
 def test_boxes_that_are_none(root, box):
     edit(root / TRAIN, lambda c: c['annotations'][0].update(bbox=box))
-    assert (
-        'annotations' in problems(make_config(root))[0] or 'boxes' in problems(make_config(root))[0]
-    )
+    assert 'is not four numbers' in problems(make_config(root))[0]
 
 
 def test_unreadable_and_resized_images(root):
@@ -193,7 +191,8 @@ def test_turned_images_are_explained(root):
     exif[survey.ORIENTATION] = 6
     Image.new('RGB', (48, 32)).save(path, exif=exif)
     edit(root / TRAIN, lambda c: c['images'][0].update(width=48, height=32))
-    problem = problems(make_config(root))[0]
+    without = [dict(type='LoadAnnotations', with_bbox=True)]
+    problem = problems(make_config(root, pipeline=without))[0]
     assert 'is 32 x 48, stated as 48 x 32 (perhaps the annotations were made before' in problem
 
 
