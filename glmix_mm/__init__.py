@@ -14,9 +14,10 @@ if not doctor.is_running():  # it has to run where these fail
     from .engine import amp, finite, layer_decay  # noqa: F401
     from .visualization import hook  # noqa: F401
 
-    platform.install()  # again: timm, if it is there already, is given models that are there by now
-
 __version__ = '0.1.0'
+
+if not doctor.is_running():
+    platform.install()  # again: timm, if it is there already, is given models that are there by now
 
 
 def __getattr__(name: str):

@@ -153,10 +153,11 @@ def run_demo(
         root = write_demo_dataset(data_root or work_dir / 'data')
         print(f'Data: {root} ({time.monotonic() - start:.0f} s)', flush=True)
         apply_data_root(cfg, str(root))
-        check_datasets(cfg, ['train', 'val'])
+        notes: list[str] = []
+        check_datasets(cfg, ['train', 'val'], notes.append)
         torch.set_num_threads(THREADS)
         print(f'Training: {what.title}; log in {out}', flush=True)
-        runner, metrics = _train(cfg, what)
+        runner, metrics = _train(cfg, what, notes)
         _print_table(what, metrics, len(runner.val_dataloader.dataset))
         path, image = _save_pictures(task, runner, out / 'predictions.png')
         slots = _save_slots(runner.model.backbone, cfg, image, out / 'slots.png')
@@ -165,7 +166,7 @@ def run_demo(
     return {metric.name: metrics[metric.key] / metric.unit for metric in what.metrics}
 
 
-def _train(cfg: Config, task: Task) -> tuple[Runner, dict]:
+def _train(cfg: Config, task: Task, notes: list[str]) -> tuple[Runner, dict]:
     """Train with a progress display; return the runner and the metrics after the last step.
 
     mmengine validates after the last step, on the held-out images.
@@ -178,6 +179,8 @@ def _train(cfg: Config, task: Task) -> tuple[Runner, dict]:
         warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
         runner = build_runner(cfg)
         runner.register_hook(hook, priority='LOWEST')
+        for note in notes:
+            runner.logger.info(note)
         runner.train()
     return runner, hook.metrics
 

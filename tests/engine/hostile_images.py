@@ -416,7 +416,7 @@ def label_maps():
         ('RGB', write(np.stack([side] * 3, 2)), ('00000001.png', '3 channels')),
         ('no image', write(b'labels'), ('00000001.png', 'not a readable image')),
         ('cut off', write(encoded(Image.fromarray(side))[:50]), ('00000001.png', 'not a readable')),
-        ('smaller than the image', write(side[:32, :32].copy()), ('00000001.png', '32 x 32 px')),
+        ('smaller than the image', write(side[:32, :32].copy()), ('00000001.png', '32 x 32,')),
         ('all ignored', fill(side * 0), ('training', 'all sampled pixels are ignored')),
     ):
         yield Case('label maps', what, 'train', REFUSED, run, words)

@@ -25,7 +25,10 @@ def last_line(capsys):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_a_broken_image_in_training(nano_detector, broken_set, tmp_path, capsys, workers):
+def test_a_broken_image_in_training(
+    nano_detector, broken_set, tmp_path, capsys, workers, monkeypatch
+):
+    monkeypatch.setattr('glmix_mm.datasets.survey.DECODED', 1)  # as in a set of very many images
     path = sorted((broken_set / 'coco' / 'train2017').iterdir())[3]
     path.write_bytes(path.read_bytes()[:700])
     folders = ['--data-root', str(broken_set), '--work-dir', str(tmp_path / 'wd')]
