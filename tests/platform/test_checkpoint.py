@@ -59,7 +59,8 @@ def test_settings_that_the_authors_save_are_passed_over(tmp_path, monkeypatch):
     """Hydra's settings stand beside the weights; omegaconf is neither needed nor run."""
     path = tmp_path / 'glnet.pth'
     torch.save({'model': {'w': torch.ones(2)}, 'args': CreatesFile(tmp_path / 'x')}, path)
-    rewrite(path, b'c__builtin__\nopen\n', b'comegaconf.dictconfig\nDictConfig\n', b'cio\nopen\n')
+    settings = b'comegaconf.dictconfig\nDictConfig\n'
+    rewrite(path, b'c__builtin__\nopen\n', settings, b'cio\nopen\n', b'c_io\nopen\n')
     found = read_checkpoint(path)
     assert torch.equal(found['model']['w'], torch.ones(2))
     assert not (tmp_path / 'x').exists()

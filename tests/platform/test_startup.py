@@ -52,8 +52,10 @@ def outside(tmp_path_factory):
     )
     wheel = next(folder.glob('glmix_mm-*.whl'))
     run(*pip, '--python', python, 'install', *flags, wheel, cwd=folder)
-    # The other packages; a plain path entry, so that their own .pth files stay out.
-    (site / 'others.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    # The other packages; a plain path entry, so that their own .pth files stay out, but for that
+    # of setuptools: mmengine needs distutils, which Python 3.12 dropped.
+    shim = 'import _distutils_hack; _distutils_hack.add_shim()'
+    (site / 'others.pth').write_text(f'{sysconfig.get_path("purelib")}\n{shim}\n')
     return python
 
 
