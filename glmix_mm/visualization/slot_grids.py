@@ -28,7 +28,7 @@ from ..models.slot_grid import SlotGrid
 from .images import find_images, for_each, read_image, save_png
 from .slot_panel import Tile, arrange, compose, draw_strongest, resized
 from .slots import blocks_of_stages, check_blocks, slot_assignments, slot_statistics
-from .visualize_slots import load_backbone, prepare
+from .visualize_slots import add_model_options, load_backbone, prepare
 
 GRIDS = ('8x8', '4x4', '16x16', '64', '28px')
 OF_SLOTS = ('grid', 'slots', 'strongest somewhere', 'sharing a position', 'outputs differ')
@@ -62,15 +62,7 @@ def main(argv: Sequence[str]) -> None:
             could not be used.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, or a folder of images')
-    models = parser.add_mutually_exclusive_group()
-    models.add_argument('--config', help='a config whose backbone is a GLNet: a file, or its name')
-    models.add_argument('--arch', default='4g', help='a variant of GLNet (4g)')
-    parser.add_argument(
-        '--checkpoint',
-        metavar='FILE',
-        help="weights of the model or of its backbone (the authors' ImageNet weights)",
-    )
+    add_model_options(parser)
     parser.add_argument(
         '--grids',
         nargs='+',

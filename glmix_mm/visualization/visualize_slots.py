@@ -25,9 +25,8 @@ SCALE = (1333, 800)  # pixels of the longer and the shorter side, as when detect
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the images, and what names the GLNet to look at them."""
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, or a folder of images')
     models = parser.add_mutually_exclusive_group()
     models.add_argument('--config', help='a config whose backbone is a GLNet: a file, or its name')
@@ -37,6 +36,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         metavar='FILE',
         help="weights of the model or of its backbone (the authors' ImageNet weights)",
     )
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_model_options(parser)
     parser.add_argument(
         '--blocks',
         nargs='+',
