@@ -70,8 +70,15 @@ class Model:
             A dict. Of a detector: 'boxes' (n, 4), x1, y1, x2, y2 in px of the image, 'scores' (n)
             and 'labels' (n), the best first; with masks, 'masks' (n, h, w), bool. Of a segmentor:
             'labels' (h, w). Of a classifier: 'scores', of all classes.
+
+        Raises:
+            RunnerError: the image cannot be read, is no RGB pixels, or is too large for the graph.
         """
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise RunnerError(
+                f'found pixels {pixels.shape} of {pixels.dtype}; expected RGB (h, w, 3), uint8'
+            )
         prepared = Prepared(pixels, self.settings)
         outputs = self._run(self._session, image=prepared.tensor)
         task = self.settings['task']
@@ -108,12 +115,26 @@ class Model:
 
 
 def read_image(path):
-    """Return an image's RGB pixels (h, w, 3), uint8, turned upright."""
+    """Return an image's RGB pixels (h, w, 3), uint8, turned upright, as OpenCV reads them."""
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
-    except OSError as error:
+            sixteen = image.mode.startswith('I;16') or (image.mode, image.format) == ('I', 'PNG')
+            return as_rgb(ImageOps.exif_transpose(image), sixteen)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunnerError(f'{path}: not a readable image ({error})') from error
+
+
+def as_rgb(image, sixteen=False):
+    """Return the RGB pixels of Pillow's image: of sixteen bits of grey the upper 8."""
+    if sixteen:
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in ('I', 'F'):
+        raise ValueError('its samples have 32 bits')
+    if image.mode == 'CMYK':  # Pillow's own conversion rounds otherwise
+        light = 255 - np.asarray(image).astype(np.int32)
+        black = light[:, :, 3:]
+        return (black - ((255 - light[:, :, :3]) * black >> 8)).astype(np.uint8)
+    return np.asarray(image.convert('RGB'))
 
 
 class Prepared:
@@ -473,21 +494,29 @@ def main(argv=None):
     parser.add_argument('--threads', type=int, default=0, help='of the CPU (all)')
     args = parser.parse_args(argv)
     try:
-        run(args)
+        failed = run(args)
     except RunnerError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    return 0
+    return int(failed)
 
 
 def run(args):
-    """Write predictions.json, with boxes as x, y, width and height, or a label map an image."""
+    """Write predictions.json, with boxes as x, y, width and height, or a label map an image.
+
+    Returns:
+        Whether an image was passed over because it cannot be read.
+    """
     model = Model(args.model, args.threads)
     classes = model.settings['classes']
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
     for path in args.images:
-        result = model(path)
+        try:
+            result = model(path)
+        except RunnerError as error:
+            print(f'error: {error}; passed over', file=sys.stderr)
+            continue
         if 'scores' in result:
             results.append(dict(file_name=path, found=as_json(result, classes, args.score_thr)))
             continue
@@ -497,6 +526,7 @@ def run(args):
     target = args.out / 'predictions.json'
     target.write_text(json.dumps(dict(classes=classes, images=results)))
     print(target)
+    return len(results) < len(args.images)
 
 
 if __name__ == '__main__':

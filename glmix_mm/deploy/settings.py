@@ -121,13 +121,15 @@ def describe(
         size: height and width of the graph's image in px, None for any.
 
     Raises:
-        UserError: the test pipeline has a step that a runner does not know.
+        UserError: the test pipeline has a step that a runner does not know, or gives no image of
+            this size.
     """
     settings = dict(task=task, model=describe_model(cfg.model), size=size and list(size))
     settings['input'] = _input(cfg)
     if task == 'backbone':
         return settings
     settings.update(steps=_steps(cfg), classes=list(classes))
+    _check_size(cfg, settings)
     if task == 'segmentation':
         settings['align_corners'] = bool(model.decode_head.align_corners)
     elif task == 'detection':
@@ -171,6 +173,22 @@ def _steps(cfg: Config) -> list[dict]:
                 'Pillow, bicubic) and CenterCrop'
             )
     return steps
+
+
+def _check_size(cfg: Config, settings: Mapping) -> None:
+    """Refuse a size that no image has after the test pipeline."""
+    size = settings['size']
+    for step in settings['steps']:
+        if size and step['kind'] == 'multiple' and any(side % step['divisor'] for side in size):
+            wanted = f'multiples of {step["divisor"]}'
+        elif size and step['kind'] == 'crop' and size != step['size']:
+            wanted = f'{step["size"][0]} {step["size"][1]}'
+        else:
+            continue
+        raise UserError(
+            f'--size {size[0]} {size[1]}: the test pipeline of {cfg.filename} makes images of '
+            f'other sizes; give {wanted}'
+        )
 
 
 def _step(entry: Mapping) -> dict | None:

@@ -115,9 +115,11 @@ def test_semantic_fpn_with_fcvit(tmp_path, photos, runner, unoptimised):
         labels = model(photo)['labels']
         assert len(np.unique(expected)) > 1
         assert (labels != expected).mean() < 1e-3
+    with pytest.raises(runner.RunnerError, match=r'found pixels \(9, 9\) of uint8; expected RGB'):
+        model(np.zeros((9, 9), np.uint8))
 
 
-def test_upernet_for_one_size_and_the_program(tmp_path, photos, unoptimised):
+def test_upernet_for_one_size_and_the_program(tmp_path, photos, runner, capsys, unoptimised):
     """The runner as users call it: a program beside the model, without torch and OpenMMLab."""
     found = Case('upernet', tmp_path).export()
     segmentor = init_model(str(found.config), str(found.weights), device='cpu')
@@ -136,6 +138,12 @@ def test_upernet_for_one_size_and_the_program(tmp_path, photos, unoptimised):
     results = json.loads((tmp_path / done.stdout.strip()).read_text())
     (image,) = results['images']
     labels = np.asarray(Image.open(tmp_path / 'out' / image['label_map']))
+    bad = tmp_path / 'bad.jpg'
+    bad.write_bytes(b'no image')
+    arguments = [str(found.path), str(bad), str(photos[0]), '--out', str(tmp_path / 'rest')]
+    assert runner.main(arguments) == 1
+    assert 'bad.jpg: not a readable image' in capsys.readouterr().err
+    assert len(json.loads((tmp_path / 'rest/predictions.json').read_text())['images']) == 1
     # A photo of exactly this size is neither resized nor padded.
     segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
     expected = inference_model(segmentor, str(photos[1])).pred_sem_seg.data[0].numpy()
@@ -223,6 +231,11 @@ def test_settings_that_a_runner_does_not_know(tmp_path):
     with pytest.raises(UserError, match=r"test_cfg.mode is 'slide'; .* where it is 'whole'"):
         find_task(found.model, found.cfg)
     found.model.test_cfg.mode = 'whole'
+    with pytest.raises(UserError, match=r'--size 50 96: .* other sizes; give multiples of 32'):
+        describe(found.cfg, found.model, 'segmentation', ['a'], (50, 96))
+    other = load_config('imagenet/fcvit_tiny')
+    with pytest.raises(UserError, match=r'--size 96 96: .* other sizes; give 224 224'):
+        describe(other, None, 'classification', ['a'], (96, 96))
     cfg = found.cfg.copy()
     cfg.test_dataloader.dataset.pipeline[1] = ConfigDict(type='Pad', size=(1, 1))
     with pytest.raises(UserError, match=r"the test pipeline has \{'type': 'Pad'"):

@@ -38,10 +38,28 @@ def test_images_are_turned_upright(runner, tmp_path):
     assert (pixels == cv2.imread(str(tmp_path / 'turned.jpg'))[:, :, ::-1]).all()
 
 
-def test_what_is_no_image(runner, tmp_path):
+@pytest.mark.parametrize('name', ['grey16.png', 'grey16.tif', 'colour16.png', 'print.jpg', 'p.gif'])
+def test_images_of_other_kinds_are_read_as_opencv_reads_them(runner, tmp_path, name):
+    path = str(tmp_path / name)
+    colours = np.random.default_rng(0).integers(0, 2**16, (9, 17, 3), dtype=np.uint16)
+    if '16' in name:
+        cv2.imwrite(path, colours if name.startswith('c') else colours[:, :, 0])
+    else:
+        image = Image.fromarray((colours >> 8).astype(np.uint8))
+        image.convert('CMYK' if name.startswith('print') else 'P').save(path)
+    assert (runner.read_image(path) == cv2.imread(path)[:, :, ::-1]).all()
+
+
+def test_what_is_no_image(runner, tmp_path, monkeypatch):
     (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8 no more')
-    with pytest.raises(runner.RunnerError, match=r'broken\.jpg: not a readable image'):
-        runner.read_image(tmp_path / 'broken.jpg')
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / 'float.tif')
+    for name in ('broken.jpg', 'float.tif'):
+        with pytest.raises(runner.RunnerError, match=rf'{name}: not a readable image'):
+            runner.read_image(tmp_path / name)
+    Image.new('L', (40, 40)).save(tmp_path / 'large.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 700)
+    with pytest.raises(runner.RunnerError, match=r'large\.png: not a readable image'):
+        runner.read_image(tmp_path / 'large.png')
     with pytest.raises(runner.RunnerError, match='no such file'):
         runner.Model(tmp_path / 'none.onnx')
 
