@@ -38,12 +38,15 @@ class Step:
         held: bytes of weights, gradients and the optimizer's state, which stay.
         peak: bytes held at a time at most, these included.
         seconds: what it took; on the CPU with the records of the allocator, which cost time.
+        warm: seconds of a second step, which need not allocate or compile any more; None where
+            none was made.
     """
 
     batch_size: int
     held: int
     peak: int
     seconds: float
+    warm: float | None = None
 
 
 def training_shape(cfg: Config) -> tuple[int, int]:
@@ -154,8 +157,13 @@ class Prober:
         """Return whether batch norms take the statistics of the batch."""
         return any(isinstance(m, _BatchNorm) and m.training for m in self.model.modules())
 
-    def run(self, batch_size: int) -> Step | None:
-        """Measure a step of this many images; None if the GPU's memory is too small for it."""
+    def run(self, batch_size: int, timed: bool = False) -> Step | None:
+        """Measure a step of this many images; None if the GPU's memory is too small for it.
+
+        Args:
+            batch_size: the images.
+            timed: whether to make a second step, for its time.
+        """
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         images = torch.randn(batch_size, 3, *self.shape, device=self.device)
         targets = make_targets(self.model, images, self.objects)
@@ -166,20 +174,34 @@ class Prober:
             held = sum(tensor.nbytes for tensor in self._tensors(parameters))
             start = time.perf_counter()
             above = peak_bytes(lambda: self._step(images, targets), self.device)
-            return Step(batch_size, held, held + above, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            warm = self._time(images, targets) if timed else None
+            return Step(batch_size, held, held + above, seconds, warm)
         except torch.OutOfMemoryError:
             return None
         finally:
             self.model.zero_grad(set_to_none=True)
 
-    def run_two(self) -> dict[int, Step | None]:
-        """Measure the two smallest batches that train; return the steps by their images."""
+    def run_two(self, timed: bool = False) -> dict[int, Step | None]:
+        """Measure the two smallest batches that train; return the steps by their images.
+
+        Args:
+            timed: whether to make a second step of the larger one, for its time.
+        """
         try:
-            return {size: self.run(size) for size in (1, 2)}
+            return {1: self.run(1), 2: self.run(2, timed)}
         except ValueError as error:
             if ONE_VALUE not in str(error):
                 raise
-            return {size: self.run(size) for size in (2, 3)}
+            return {2: self.run(2), 3: self.run(3, timed)}
+
+    def _time(self, images: Tensor, targets: Sequence) -> float:
+        """Return the seconds of a step."""
+        start = time.perf_counter()
+        self._step(images, targets)
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - start
 
     def _step(self, images: Tensor, targets: Sequence) -> None:
         with self.wrapper.optim_context(self.model):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from .facts import FORKS, OFFICIAL
+from .facts import FORKS, OFFICIAL, OPENCV
 
 OK, WARNING, ERROR, UNKNOWN = 'ok', 'warning', 'error', 'not checked'
 PYTHON = (3, 10)
@@ -18,8 +18,12 @@ SUPPORTED = {
     'mmsegmentation': ((1, 2, 2), (1, 3)),
     'mmpretrain': ((1, 2), (1, 3)),
 }
-INSTALL = "pip install 'mmcv-lite==2.1.0' 'mmengine==0.10.7' 'mmdet==3.3.0' "
+LITE = "'mmcv-lite==2.1.0' "
+INSTALL = f"pip install {LITE}'mmengine==0.10.7' 'mmdet==3.3.0' "
 INSTALL += "'mmsegmentation==1.2.2' 'mmpretrain==1.2.0'"
+LITE_ALONE = "pip uninstall --yes mmcv mmcv-lite && pip install 'mmcv-lite==2.1.0'"
+LITE_ALONE += '  # torchvision then computes the ops'
+MAIN_JOB = 'maskrcnn_glnet_4g_3x'
 # Mask R-CNN with GLNet-4G: 46.6 M parameters, 12 bytes each (weight, AdamW's two moments). The
 # configs keep the last 3 checkpoints and the best, and write the next before an old one goes.
 CHECKPOINT = 46.6e6 * 12
@@ -34,6 +38,22 @@ TOPICS = {  # modules whose import is a check of its own
     'mmpretrain': 'mmpretrain',
     'glmix_mm': 'glmix_mm',
 }
+PROVIDERS = {'cv2': 'opencv-python', 'PIL': 'pillow', 'yaml': 'pyyaml'}  # where names differ
+# What errors of imports say, and what mends them.
+MENDING = (
+    (
+        r'lib(GL|gthread|SM|Xext|Xrender)\b.*\.so',
+        'pip uninstall --yes opencv-python opencv-python-headless && pip install '
+        "opencv-python-headless  # or install the system's libgl1 and libglib2.0-0",
+    ),
+    (
+        r'numpy\.dtype size changed|multiarray failed to import|_ARRAY_API',
+        'pip install --upgrade --force-reinstall --no-deps pycocotools matplotlib opencv-python  '
+        '# they were built for another numpy',
+    ),
+    (r"No module named 'pkg_resources'", "pip install 'setuptools<81'"),
+    (r'_ext\b.*(undefined symbol|cannot open|DLL load failed)', LITE_ALONE),
+)
 
 
 class Finding(NamedTuple):
@@ -43,7 +63,7 @@ class Finding(NamedTuple):
         name: of what was checked.
         verdict: 'ok', 'warning', 'error' (the job would fail) or 'not checked'.
         found: what is there.
-        fix: what to do, '' where nothing is to be done.
+        fix: what to do, '' where nothing is to be done. One that begins with ``pip`` is a command.
     """
 
     name: str
@@ -73,7 +93,7 @@ def check_torch(facts: dict) -> Finding:
 
 def check_torchvision(facts: dict) -> Finding:
     """Whether torchvision's ops work with this torch."""
-    fix = 'pip install --upgrade --force-reinstall torch torchvision (releases of one pair)'
+    fix = 'pip install --upgrade --force-reinstall torch torchvision  # releases of one pair'
     finding = _check_module(facts, 'torchvision', fix)
     error = facts['probe'].get('torchvision ops', {}).get('error')
     if finding.verdict == OK and error:
@@ -86,7 +106,7 @@ def check_numpy(facts: dict) -> Finding:
     finding = _check_module(facts, 'numpy', 'pip install numpy')
     error = facts['probe'].get('numpy bridge', {}).get('error')
     if finding.verdict == OK and error and not facts['probe'].get('torch', {}).get('error'):
-        fix = "pip install --upgrade torch numpy (an older torch needs 'numpy<2')"
+        fix = "pip install --upgrade torch numpy  # or, for an older torch, 'numpy<2'"
         return Finding('numpy', ERROR, f'{finding.found}; torch cannot use it: {error}', fix)
     return finding
 
@@ -103,6 +123,51 @@ def check_setuptools(facts: dict) -> Finding:
     return Finding('setuptools', OK, found)
 
 
+def check_opencv(facts: dict) -> Finding:
+    """Whether OpenCV can be imported, and comes from one package alone."""
+    found = {name: facts['distributions'].get(name) for name in OPENCV}
+    installed = [name for name, version in found.items() if version]
+    probe = facts['probe'].get('cv2', {})
+    again = 'pip install --force-reinstall --no-deps opencv-python'
+    if installed:
+        again = f'pip uninstall --yes {" ".join(installed)} && {again}'
+    if 'error' in probe:
+        text = f'{", ".join(installed) or "not installed"}: {probe["error"]}'
+        return Finding('OpenCV', ERROR, text, known_fix(probe['error']) or again)
+    if not probe:
+        return Finding('OpenCV', UNKNOWN, 'Python ended before', 'mend what stands above')
+    if not probe['version']:
+        text = 'cv2 is an empty folder, as removing one of two OpenCV packages leaves it'
+        return Finding('OpenCV', ERROR, text, again)
+    if len(installed) > 1:
+        text = ', '.join(f'{name} {found[name]}' for name in installed)
+        text += f' write to one folder; in use is {probe["version"]}'
+        return Finding('OpenCV', WARNING, text, again)
+    return Finding('OpenCV', OK, probe['version'])
+
+
+def known_fix(error: str) -> str:
+    """Return what mends an import that fails with this error, '' if that is not known."""
+    for pattern, fix in MENDING:
+        if re.search(pattern, error):
+            return fix
+    missing = re.search(r"No module named '(\w+)'", error)
+    if not missing or missing[1] in (*OFFICIAL, 'glmix_mm', 'torch', 'torchvision'):
+        return ''
+    return f'pip install {PROVIDERS.get(missing[1], missing[1])}'
+
+
+def install_command(facts: dict) -> str:
+    """Return the command that installs the official packages, beside no second mmcv."""
+    compiled = facts['distributions'].get('mmcv')
+    if not compiled:
+        return INSTALL
+    low, high = SUPPORTED['mmcv']
+    if low <= release(compiled) < high:
+        return INSTALL.replace(LITE, '')
+    return f'pip uninstall --yes mmcv && {INSTALL}'
+
+
 def check_packages(facts: dict) -> Finding:
     """Which OpenMMLab packages are there: the official ones or the forks, complete, and fitting."""
     found = {name: version for name, version in facts['distributions'].items() if version}
@@ -114,20 +179,20 @@ def check_packages(facts: dict) -> Finding:
         text = f'{listing}; official packages and onedl-* forks overwrite each other'
         return Finding('mm packages', ERROR, text, again)
     if {'mmcv', 'mmcv-lite'} <= set(official):
-        fix = "pip uninstall --yes mmcv mmcv-lite && pip install 'mmcv-lite==2.1.0'"
-        return Finding('mm packages', ERROR, f'{listing}; mmcv and mmcv-lite are one module', fix)
+        text = f'{listing}; mmcv and mmcv-lite are one module'
+        return Finding('mm packages', ERROR, text, LITE_ALONE)
     family = FORKS if forks else OFFICIAL
     missing = [names[-1] for names in family.values() if not any(name in found for name in names)]
     # A source tree on the path has no record at pip.
     missing = [name for name in missing if _module_fails(facts, family, name)]
     if missing:
-        fix = f'pip install {" ".join(missing)}' if forks else INSTALL
+        fix = f'pip install {" ".join(missing)}' if forks else install_command(facts)
         return Finding('mm packages', ERROR, f'{listing}; missing: {", ".join(missing)}', fix)
     for name in official:
         low, high = SUPPORTED[name]
         if not low <= release(found[name]) < high:
             text = f'{listing}; {name} must be at least {dotted(low)} and below {dotted(high)}'
-            return Finding('mm packages', ERROR, text, INSTALL)
+            return Finding('mm packages', ERROR, text, install_command(facts))
     note = ' (onedl-* forks: not the versions that were tested)' if forks else ''
     return Finding('mm packages', WARNING if forks else OK, listing + note)
 
@@ -137,8 +202,12 @@ def check_imports(facts: dict) -> Finding:
     found = {name: facts['probe'].get(topic, {}) for topic, name in TOPICS.items()}
     failed = {name: import_['error'] for name, import_ in found.items() if 'error' in import_}
     if failed:
-        text = f'{", ".join(failed)} cannot be imported; the first: {next(iter(failed.values()))}'
-        return Finding('imports', ERROR, text, f'mend what stands above, else: {INSTALL}')
+        first = next(iter(failed.values()))
+        text = f'{", ".join(failed)} cannot be imported; the first: {first}'
+        fix = known_fix(first) or f'mend what stands above, else: {install_command(facts)}'
+        if fix == LITE_ALONE and facts['distributions'].get('onedl-mmcv'):
+            fix = 'pip install --force-reinstall --no-deps --no-build-isolation onedl-mmcv'
+        return Finding('imports', ERROR, text, fix)
     if not all(found.values()):
         return Finding('imports', UNKNOWN, 'Python ended before', 'mend what stands above')
     return Finding('imports', OK, ', '.join(found))
@@ -152,8 +221,7 @@ def check_ops(facts: dict) -> Finding:
         return Finding('ops', OK, f'computed by {by}')
     if not found or check_imports(facts).verdict != OK:
         return Finding('ops', UNKNOWN, 'needs the imports')
-    fix = "pip uninstall --yes mmcv mmcv-lite && pip install 'mmcv-lite==2.1.0'"
-    return Finding('ops', ERROR, found['error'], f'{fix} (torchvision then computes them)')
+    return Finding('ops', ERROR, found['error'], LITE_ALONE)
 
 
 def check_gpu(facts: dict) -> Finding:
@@ -169,13 +237,19 @@ def check_gpu(facts: dict) -> Finding:
         names = ', '.join(f'{d["name"]} ({d["memory"] / 2**30:.0f} GiB)' for d in found['devices'])
         return Finding('GPU', OK, f'{names}; torch is built for CUDA {built}')
     if facts['driver'] and not built:
-        fix = 'pip install --upgrade --force-reinstall torch torchvision (of CUDA)'
+        fix = 'pip install --upgrade --force-reinstall torch torchvision  # those of CUDA'
         return Finding('GPU', WARNING, "NVIDIA's driver is here, but torch is built for CPUs", fix)
     if facts['driver']:
         fix = f'update the driver, or install a torch for an older CUDA than {built}'
         return Finding('GPU', WARNING, "NVIDIA's driver is here, but torch finds no GPU", fix)
-    fix = 'the published recipes need GPUs; the demo does not'
-    return Finding('GPU', WARNING, 'none: training runs on the CPU', fix)
+    text, fix = (
+        'none: training runs on the CPU',
+        'the published recipes need GPUs; the demo does not',
+    )
+    if built:
+        text += f"; torch is built for CUDA {built}, but NVIDIA's driver is not here"
+        fix = f'if this machine has a GPU, install its driver (docker run --gpus all); {fix}'
+    return Finding('GPU', WARNING, text, fix)
 
 
 def check_precision(facts: dict) -> Finding:
@@ -194,12 +268,11 @@ def check_disk(facts: dict) -> Finding:
     free, shared = facts['disk']['free'], facts['disk']['shared']
     found = f'{free / 1e9:.1f} GB free here'
     need = f'Mask R-CNN with GLNet-4G keeps {KEPT} checkpoints of {CHECKPOINT / 1e9:.2f} GB'
-    if free < CHECKPOINT:
-        return Finding('disk', ERROR, f'{found}; {need}', 'make room, or give --work-dir elsewhere')
     if free < KEPT * CHECKPOINT:
-        return Finding(
-            'disk', WARNING, f'{found}; {need}', 'make room, or give --work-dir elsewhere'
-        )
+        fails = free < CHECKPOINT or facts['config'] == MAIN_JOB  # others' may be smaller
+        verdict = ERROR if fails else WARNING
+        fix = 'make room, or give --work-dir elsewhere'
+        return Finding('disk', verdict, f'{found}; {need}', fix)
     if shared is not None and shared < SHARED:
         found += f'; /dev/shm has {shared / 2**20:.0f} MiB, which several data loaders may exhaust'
         fix = 'docker run --shm-size=8g (or --ipc=host), or train_dataloader.num_workers=0'
@@ -209,7 +282,7 @@ def check_disk(facts: dict) -> Finding:
 
 def check_data(facts: dict) -> Finding:
     """Whether the job's data set lies where it is looked for."""
-    fix = 'see "Train and test" in the README; --data-root DIR names the folder'
+    fix = 'see docs/train.md; --data-root DIR names the folder'
     finding = _check_job(facts, 'data', fix)
     if finding.verdict == OK:
         folders = ', '.join(facts['probe']['data']['folders'])
@@ -232,6 +305,7 @@ CHECKS: tuple[Callable[[dict], Finding], ...] = (
     check_torchvision,
     check_numpy,
     check_setuptools,
+    check_opencv,
     check_packages,
     check_imports,
     check_ops,

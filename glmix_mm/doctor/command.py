@@ -6,10 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from .checks import CHECKS, ERROR, UNKNOWN, Finding
+from .checks import CHECKS, ERROR, MAIN_JOB, UNKNOWN, Finding
 from .facts import collect
 
-CONFIG = 'maskrcnn_glnet_4g_3x'  # the main job
 WIDTH = 100
 
 
@@ -20,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
         description='Check what a job needs and say what to mend. Paste its output in bug reports: '
         'it names no user, host, or environment variable.',
     )
-    parser.add_argument('config', nargs='?', default=CONFIG, help=f'of the job ({CONFIG})')
+    parser.add_argument('config', nargs='?', default=MAIN_JOB, help=f'of the job ({MAIN_JOB})')
     parser.add_argument('--data-root', help="folder of the job's data set")
     parser.add_argument('--json', action='store_true', help='print json')
     args = parser.parse_args(argv)
@@ -58,7 +57,10 @@ def to_text(findings: Sequence[Finding], config: str) -> str:
     for finding in findings:
         lines.append(_wrap(f'{finding.verdict:<12}{finding.name:<13}', finding.found))
         if finding.fix:
-            lines.append(_wrap(' ' * 25, f'-> {finding.fix}'))
+            head = ' ' * 25 + '-> '
+            # A command stays on its line, so that it can be pasted.
+            is_command = 'pip ' in finding.fix
+            lines.append(head + finding.fix if is_command else _wrap(head, finding.fix))
     errors = sum(finding.verdict == ERROR for finding in findings)
     if would_fail(findings):
         lines.append(f'\nTraining {config} would fail here: {errors} to mend.')

@@ -25,7 +25,10 @@ FORKS = {
     'mmseg': ('onedl-mmsegmentation',),
     'mmpretrain': ('onedl-mmpretrain',),
 }
-OTHERS = ('glmix_mm', 'numpy', 'setuptools', 'torch', 'torchvision')
+# All four put a module cv2 into the same folder.
+OPENCV = tuple(f'opencv-{kind}' for kind in ('python', 'contrib-python'))
+OPENCV += tuple(f'{name}-headless' for name in OPENCV)
+OTHERS = ('glmix_mm', 'numpy', 'setuptools', 'torch', 'torchvision', *OPENCV)
 LIMIT = 300  # seconds; importing everything took 8 to 15
 
 
@@ -37,10 +40,12 @@ def collect(config: str, data_root: str | None = None) -> dict:
         data_root: folder of its data set.
 
     Returns:
-        ``python``, ``distributions`` (version by pip's name, None where there is none), ``disk``
-        (bytes), ``driver`` (whether NVIDIA's is there) and ``probe`` (by topic of ``probe.py``).
+        ``config``, ``python``, ``distributions`` (version by pip's name, None where there is none),
+        ``disk`` (bytes), ``driver`` (whether NVIDIA's is there) and ``probe`` (by topic of
+        ``probe.py``).
     """
     return dict(
+        config=config,
         python=dict(version=list(sys.version_info[:3]), system=platform.platform()),
         distributions=distributions(),
         disk=disk(Path()),

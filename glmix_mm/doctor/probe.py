@@ -15,6 +15,7 @@ MODULES = (
     'numpy',
     'torch',
     'torchvision',
+    'cv2',
     'pkg_resources',
     'mmengine',
     'glmix_mm',
@@ -41,13 +42,22 @@ def numpy_bridge() -> dict:
     return dict(sum=float(torch.from_numpy(torch.ones(2).numpy()).sum()))
 
 
+def used_devices() -> list[str]:
+    """Return the devices on which ops have to work."""
+    import torch
+
+    return ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
+
+
 def torchvision_ops() -> dict:
     """Call an op of torchvision, which fails where it was built for another torch."""
     import torch
     import torchvision
 
-    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-    return dict(kept=len(torchvision.ops.nms(boxes, torch.ones(1), 0.5)))
+    for device in used_devices():
+        boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]], device=device)
+        torchvision.ops.nms(boxes, boxes[:, 2], 0.5)
+    return dict(devices=used_devices())
 
 
 def mmcv_ops() -> dict:
@@ -55,9 +65,10 @@ def mmcv_ops() -> dict:
     import mmcv.ops
     import torch
 
-    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-    mmcv.ops.nms(boxes, torch.ones(1), 0.5)
-    mmcv.ops.RoIAlign(1)(torch.ones(1, 1, 4, 4), torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]]))
+    for device in used_devices():  # a compiled mmcv may lack those of CUDA
+        boxes = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]], device=device)
+        mmcv.ops.nms(boxes[:, 1:], boxes[:, 4], 0.5)
+        mmcv.ops.RoIAlign(1)(torch.ones(1, 1, 4, 4, device=device), boxes)
     served = sys.modules['mmcv._ext'].__spec__.origin == 'glmix_mm'
     return dict(by='torchvision' if served else 'compiled')
 

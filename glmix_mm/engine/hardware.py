@@ -64,7 +64,7 @@ def fit_to_hardware(
         model: its model; it is spoilt.
         budget: what may be used; None to measure the config's own batch alone.
         images: of the training set; None if unknown.
-        verify: whether to measure the planned batch as well.
+        verify: whether to measure the planned batch as well, and the time of a step.
 
     Returns:
         What was measured and planned.
@@ -78,9 +78,14 @@ def fit_to_hardware(
     head = f'Memory of a training step at {height} x {width} in {prober.precision}'
     try:
         if budget is None:
-            size = cfg.train_dataloader.batch_size
-            return [f'{head}: {describe(prober.run(size), size)}']
-        steps = prober.run_two()
+            plan = own_plan(cfg)
+            step = prober.run(plan.each, timed=True)
+            lines = [f'{head}: {describe(step, plan.each)}']
+            if cfg.get('launcher', 'none') == 'none':
+                lines += expected_length(cfg, plan, 1, images, step)
+            return lines
+        on_gpu = prober.device.type == 'cuda'
+        steps = prober.run_two(timed=verify and not on_gpu)
         least = min(steps)
         fit = largest_fit(list(steps.values()), budget.memory)
         lines = [f'{head}: {describe(step, size)}' for size, step in steps.items()]
@@ -92,10 +97,11 @@ def fit_to_hardware(
                 'training pipeline, or a smaller backbone'
             )
         plan = make_plan(cfg, budget.gpus, fit, least, prober.trains_batch_norms())
-        lines += report(cfg, plan, budget, fit, images)
-        on_gpu = prober.device.type == 'cuda'
+        measured = steps[max(steps)]
         if verify and on_gpu:
-            lines.append(f'The planned batch: {describe(prober.run(plan.each), plan.each)}')
+            measured = prober.run(plan.each, timed=True)
+            lines.append(f'The planned batch: {describe(measured, plan.each)}')
+        lines += report(cfg, plan, budget, fit, images, measured)
         cfg.merge_from_dict(plan.settings)
         return lines
     finally:
@@ -113,6 +119,12 @@ def describe(step: Step | None, batch_size: int) -> str:
         f'{images}: {step.peak / GIB:.2f} GiB, {step.held / GIB:.2f} of them weights, gradients '
         f"and the optimizer's state ({step.seconds:.1f} s)"
     )
+
+
+def own_plan(cfg: Config) -> Plan:
+    """Return what the config itself says of batch and accumulation."""
+    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+    return Plan(cfg.train_dataloader.batch_size, counts, {}, [])
 
 
 def largest_fit(steps: Sequence[Step | None], memory: float) -> int:
@@ -215,7 +227,14 @@ def _stretch(value: object, factor: float):
     return max(1, round(value * factor)) if math.isfinite(value) else value
 
 
-def report(cfg: Config, plan: Plan, budget: Budget, fit: int, images: int | None) -> Iterator[str]:
+def report(
+    cfg: Config,
+    plan: Plan,
+    budget: Budget,
+    fit: int,
+    images: int | None,
+    measured: Step | None = None,
+) -> Iterator[str]:
     """Yield what the plan is, and how it differs from the published recipe."""
     base, total = base_batch_size(cfg, '--mem'), plan.each * plan.counts * budget.gpus
     yield (
@@ -225,7 +244,7 @@ def report(cfg: Config, plan: Plan, budget: Budget, fit: int, images: int | None
     )
     rate = plan.settings.get('optim_wrapper.optimizer.lr', cfg.optim_wrapper.optimizer.lr)
     yield f'Learning rate: {rate:g} (rule: in proportion to the images of a step)'
-    yield f'Expected length: {_length(cfg, plan, budget.gpus, images)}'
+    yield from expected_length(cfg, plan, budget.gpus, images, measured)
     for change in plan.changes:
         yield f'No longer the published recipe: {change}'
     if not plan.changes:
@@ -234,20 +253,57 @@ def report(cfg: Config, plan: Plan, budget: Budget, fit: int, images: int | None
     yield f'The same by hand: --cfg-options {settings}'
 
 
-def _length(cfg: Config, plan: Plan, gpus: int, images: int | None) -> str:
+def expected_length(
+    cfg: Config, plan: Plan, gpus: int, images: int | None, measured: Step | None
+) -> Iterator[str]:
+    """Yield how long the run is, in iterations and, if a step was timed, in hours.
+
+    Args:
+        cfg: the config, as published.
+        plan: what is made of it.
+        gpus: their number.
+        images: of the training set; None if unknown.
+        measured: a step; one of another batch than planned counts in proportion to its images.
+    """
+    iterations, epochs = _length(cfg, plan, gpus, images)
+    steps = f' ({iterations // plan.counts} steps)' if iterations and plan.counts > 1 else ''
+    count = f'{iterations} iterations of {plan.each * gpus} images{steps}' if iterations else ''
+    length = f'Expected length: {", ".join(filter(None, (count, epochs)))}'
+    if measured is None or measured.warm is None:
+        yield f'{length} (--dry-run measures how many hours)'
+        return
+    yield length
+    if not iterations:
+        return
+    seconds = measured.warm * plan.each / measured.batch_size
+    scaled = '' if measured.batch_size == plan.each else f' with {measured.batch_size} images'
+    others = f', {gpus} GPUs as fast as one' if gpus > 1 else ''
+    yield (
+        f'Expected time: {duration(iterations * seconds)} on this machine: {iterations} x '
+        f'{seconds:.3g} s, from a second, warm step at the largest shape{scaled}{others}; reading '
+        'data, validation and saving not counted'
+    )
+
+
+def _length(cfg: Config, plan: Plan, gpus: int, images: int | None) -> tuple[int | None, str]:
+    """Return the iterations, None if unknown, and the epochs in words."""
     together = plan.each * gpus
     iterations = plan.settings.get('train_cfg.max_iters', cfg.train_cfg.get('max_iters'))
     if iterations:
-        epochs = (
-            f', {iterations * together / images:.1f} epochs of {images} images' if images else ''
-        )
-    elif images is None:
-        return f'{cfg.train_cfg.max_epochs} epochs'
-    else:
-        iterations = math.ceil(images / together) * cfg.train_cfg.max_epochs
-        epochs = f', {cfg.train_cfg.max_epochs} epochs of {images} images'
-    steps = f' ({iterations // plan.counts} steps)' if plan.counts > 1 else ''
-    return f'{iterations} iterations of {together} images{steps}{epochs}'
+        epochs = f'{iterations * together / images:.1f} epochs of {images} images' if images else ''
+        return iterations, epochs
+    if images is None:
+        return None, f'{cfg.train_cfg.max_epochs} epochs'
+    iterations = math.ceil(images / together) * cfg.train_cfg.max_epochs
+    return iterations, f'{cfg.train_cfg.max_epochs} epochs of {images} images'
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
+        if seconds >= 2 * size:
+            return f'{seconds / size:.1f} {unit}'
+    return f'{seconds:.0f} seconds'
 
 
 def _option(value: object) -> str:

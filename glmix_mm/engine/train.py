@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='check everything, measure the memory of one step at the largest shape, do not train',
+        help='check everything, measure memory and time of a step at the largest shape, stop',
     )
     parser.add_argument(
         '--seed', type=int, help="the seed of everything random (the config's, or another each run)"
@@ -147,7 +147,7 @@ def train(
             do what the config's ``resume`` and ``load_from`` say.
         notes: what there is to say at the start.
         budget: GPUs that the recipe is to be fitted to.
-        dry_run: measure a step's memory instead of training.
+        dry_run: measure a step's memory and time instead of training.
 
     Returns:
         The runner after training; None after a dry run.

@@ -2,14 +2,15 @@
 
 import copy
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from glmix_mm.doctor import command, is_running
-from glmix_mm.doctor.checks import CHECKS, INSTALL, SUPPORTED, release
-from glmix_mm.doctor.facts import FORKS, OFFICIAL, read_facts
+from glmix_mm.doctor.checks import CHECKS, INSTALL, LITE, MAIN_JOB, SUPPORTED, release
+from glmix_mm.doctor.facts import FORKS, OFFICIAL, OPENCV, read_facts
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = {
@@ -25,19 +26,27 @@ VERSIONS = {
     'setuptools': '80.10.2',
     'torch': '2.15.0',
     'torchvision': '0.29.2',
+    **dict.fromkeys(OPENCV),
+    'opencv-python': '5.0.0.93',
 }
 IMPORTED = ['numpy', 'torch', 'torchvision', 'pkg_resources', 'mmengine', 'glmix_mm', 'mmcv']
-IMPORTED += ['mmcv.ops', 'mmdet.apis', 'mmseg.apis', 'mmpretrain']
+IMPORTED += ['cv2', 'mmcv.ops', 'mmdet.apis', 'mmseg.apis', 'mmpretrain']
 GPU = dict(name='NVIDIA A100', memory=80 * 2**30)
 FORKED = {name: None for names in OFFICIAL.values() for name in names} | {
     name: '3.0' for names in FORKS.values() for name in names
 }
 ERROR = dict(error='ImportError: no', kind='ImportError')
+COMPILED = {'mmcv': '2.1.0', 'mmcv-lite': None}
+
+
+def failing(text):
+    return dict(error=f'ImportError: {text}', kind='ImportError')
 
 
 def good():
     """Return the facts of a machine on which everything is right."""
     return dict(
+        config=MAIN_JOB,
         python=dict(version=[3, 11, 7], system='Linux'),
         distributions=dict(VERSIONS),
         disk=dict(free=50e9, shared=8 * 2**30),
@@ -137,7 +146,45 @@ def test_a_good_machine_passes():
             {'distributions': {'mmcv': '2.2.0', 'mmcv-lite': None}},
             'error',
             'mmcv must be at least 2.0.0 and below 2.2.0',
-            INSTALL,
+            f'pip uninstall --yes mmcv && {INSTALL}',  # or mmcv-lite would come to lie beside it
+        ),
+        (
+            'mm packages',
+            {'distributions': COMPILED | {'mmdet': '3.2.0'}},
+            'error',
+            'mmdet must be at least 3.3',
+            f'{INSTALL.replace(LITE, "")}',
+        ),
+        (
+            'OpenCV',
+            {'distributions': {'opencv-python-headless': '4.10.0'}},
+            'warning',
+            'opencv-python 5.0.0.93, opencv-python-headless 4.10.0 write to one folder; in use is',
+            'pip uninstall --yes opencv-python opencv-python-headless && pip install',
+        ),
+        (
+            'OpenCV',
+            {'probe/cv2': dict(version=None, file=None)},
+            'error',
+            'cv2 is an empty folder',
+            'opencv-python && pip install --force-reinstall --no-deps opencv-python',
+        ),
+        (
+            'OpenCV',
+            {'probe/cv2': failing('libGL.so.1: cannot open shared object file')},
+            'error',
+            'opencv-python: ImportError: libGL.so.1',
+            'pip install opencv-python-headless  # or install',
+        ),
+        (
+            'OpenCV',
+            {
+                'probe/cv2': failing("No module named 'cv2'"),
+                'distributions': {'opencv-python': None},
+            },
+            'error',
+            'not installed',
+            'pip install opencv-python',
         ),
         (
             'mm packages',
@@ -152,6 +199,40 @@ def test_a_good_machine_passes():
             'error',
             'mmdet cannot be imported; the first: AssertionError: MMCV==2.2.0 is used',
             INSTALL,
+        ),
+        (
+            'imports',
+            {
+                'probe/mmcv.ops': failing('/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN3c10'),
+                'distributions': COMPILED,
+            },
+            'error',
+            'mmcv.ops cannot be imported',
+            'pip uninstall --yes mmcv mmcv-lite && ',
+        ),
+        (
+            'imports',
+            {
+                'probe/mmcv.ops': failing('/x/mmcv/_ext.cpython-311.so: undefined symbol: _ZN3c10'),
+                'distributions': FORKED,
+            },
+            'error',
+            'mmcv.ops cannot be imported',
+            '--no-build-isolation onedl-mmcv',
+        ),
+        (
+            'imports',
+            {'probe/mmdet.apis': dict(error='ValueError: numpy.dtype size changed, may indicate')},
+            'error',
+            'numpy.dtype size changed',
+            '--force-reinstall --no-deps pycocotools',
+        ),
+        (
+            'imports',
+            {'probe/mmseg.apis': dict(error="ModuleNotFoundError: No module named 'ftfy'")},
+            'error',
+            'mmseg cannot be imported',
+            'pip install ftfy',
         ),
         (
             'ops',
@@ -186,12 +267,20 @@ def test_a_good_machine_passes():
             'GPU',
             {'probe/gpu': dict(cuda='13.2', hip=None, devices=[]), 'driver': False},
             'warning',
-            'training runs on the CPU',
+            "training runs on the CPU; torch is built for CUDA 13.2, but NVIDIA's driver is not",
+            'install its driver (docker run --gpus all); the published recipes need GPUs',
+        ),
+        (
+            'GPU',
+            {'probe/gpu': dict(cuda=None, hip=None, devices=[]), 'driver': False},
+            'warning',
+            'none: training runs on the CPU',
             'the demo does not',
         ),
         ('precision', {'probe/gpu/bf16': False}, 'ok', 'float16', ''),
         ('disk', {'disk/free': 0.3e9}, 'error', '0.3 GB free', '--work-dir'),
-        ('disk', {'disk/free': 2e9}, 'warning', '5 checkpoints of 0.56 GB', '--work-dir'),
+        ('disk', {'disk/free': 2e9}, 'error', '5 checkpoints of 0.56 GB', '--work-dir'),
+        ('disk', {'disk/free': 2e9, 'config': 'my.py'}, 'warning', '5 checkpoints', '--work-dir'),
         ('disk', {'disk/shared': 64 * 2**20}, 'warning', '/dev/shm has 64 MiB', '--shm-size'),
         (
             'data',
@@ -215,6 +304,9 @@ def test_what_is_wrong_is_named_with_its_fix(name, changes, verdict, found, fix)
     assert found in finding.found
     assert fix in finding.fix
     assert bool(fix) == bool(finding.fix)
+    if finding.fix.startswith('pip'):  # then it can be pasted, from the text as well
+        subprocess.run(['bash', '-n', '-c', finding.fix], check=True)
+        assert f'-> {finding.fix}\n' in command.to_text([finding], 'a')
 
 
 @pytest.mark.parametrize('topic', sorted(good()['probe']))

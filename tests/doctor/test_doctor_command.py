@@ -61,6 +61,20 @@ def test_where_an_import_ends_python(tmp_path):
     assert checks['torch']['verdict'] == 'ok'
 
 
+def test_where_the_compiled_ops_cannot_be_loaded(tmp_path):
+    """An mmcv compiled for another torch."""
+    real = Path(importlib.util.find_spec('mmcv').origin)
+    code = f'__path__.append({str(real.parent)!r})\n'
+    code += f'exec(compile(open({str(real)!r}).read(), {str(real)!r}, "exec"))'
+    stubs = stub(tmp_path / 'stubs', 'mmcv', code)
+    symbol = 'raise ImportError("mmcv/_ext.so: undefined symbol: _ZNK3c105Error4whatEv")'
+    (stubs / 'mmcv' / '_ext.py').write_text(symbol)
+    checks = doctor(tmp_path, stubs=stubs)
+    assert checks['imports']['verdict'] == 'error'
+    assert 'undefined symbol: _ZNK3c105Error4whatEv' in checks['imports']['found']
+    assert checks['imports']['fix'].startswith('pip uninstall --yes mmcv mmcv-lite && pip install')
+
+
 def test_the_console_script_is_there():
     target = re.search(r'glmix = ([\w.]+):(\w+)', (ROOT / 'setup.py').read_text())
     assert getattr(importlib.import_module(target[1]), target[2]) is main

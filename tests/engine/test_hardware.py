@@ -142,11 +142,31 @@ def test_the_report_says_what_is_planned():
     assert lines[1].startswith('Learning rate: 0.0001')
     # 117,266 / 8 = 14,658.25 iterations an epoch, 36 epochs.
     assert '527724 iterations of 8 images (263862 steps), 36 epochs of 117266' in lines[2]
+    assert lines[2].endswith('(--dry-run measures how many hours)')
     assert 'are kept' in lines[3]
     options = lines[4].removeprefix('The same by hand: --cfg-options ').split()
     assert dict(option.split('=') for option in options) == {
         key: str(value) for key, value in plan.settings.items()
     }
+
+
+def test_the_time_is_that_of_a_warm_step_times_the_iterations():
+    cfg = config('maskrcnn_glnet_4g_3x')
+    plan = make_plan(cfg, 2, 4, 1, trains_batch_norms=False)
+    step = Step(2, GIB, 2 * GIB, 9.0, warm=0.5)  # 2 images; 4 are planned: 1 s an iteration
+    length, time = hardware.expected_length(cfg, plan, 2, 117_266, step)
+    assert length.endswith('36 epochs of 117266 images')
+    # 527,724 s
+    assert time.startswith('Expected time: 6.1 days on this machine: 527724 x 1 s, from a second')
+    assert 'at the largest shape with 2 images, 2 GPUs as fast as one; reading data' in time
+    (length,) = hardware.expected_length(cfg, plan, 2, None, step)
+    assert length == 'Expected length: 36 epochs'
+    cfg = config('upernet_glnet_4g_160k')
+    length, time = hardware.expected_length(cfg, hardware.own_plan(cfg), 1, 20_210, step)
+    assert '160000 iterations of 2 images, 15.8 epochs of 20210 images' in length
+    assert '22.2 hours on this machine: 160000 x 0.5 s, from a second, warm step at the la' in time
+    found = [hardware.duration(seconds) for seconds in (7, 119, 120, 7200, 172_800)]
+    assert found == ['7 seconds', '119 seconds', '2.0 minutes', '2.0 hours', '2.0 days']
 
 
 @pytest.mark.parametrize('name', ['semfpn_glnet_nano', 'maskrcnn_glnet_nano'])
@@ -190,7 +210,9 @@ def test_a_measured_step_grows_in_proportion_to_its_images():
     assert first.held == 16 * weights + buffers + 4 * len(list(model.parameters()))
     growth = second.peak - first.peak
     assert growth > 0
-    assert prober.run(4).peak == pytest.approx(second.peak + 2 * growth, rel=0.02)
+    fourth = prober.run(4, timed=True)
+    assert fourth.peak == pytest.approx(second.peak + 2 * growth, rel=0.02)
+    assert 0 < fourth.warm < 60 and second.warm is None
     assert prober.precision == 'float32 on cpu'
     assert prober.trains_batch_norms()
     assert not any(p.grad is not None for p in model.parameters())
@@ -210,13 +232,15 @@ def test_a_run_that_is_fitted(nano_detector, demo_root, tmp_path, capsys):
     assert run(main, [*arguments, '--dry-run', *options]) == 0
     out = capsys.readouterr().out
     assert 'nothing trained (--dry-run)' in out
+    assert re.search(r'Expected time: [\d.]+ (seconds|minutes) on this machine: \d+ x ', out)
     assert not (tmp_path / 'wd').exists()
     plan = next(line for line in out.splitlines() if 'planned: ' in line)
     each, counts = map(int, re.search(r'planned: (\d+) x 1 GPUs x (\d+) accum', plan).groups())
     assert each * counts == 64 and counts > 1
     assert run(main, [*arguments, *options]) == 0
     out = capsys.readouterr().out
-    assert plan in out
+    assert plan in out and 'Expected time' not in out
+    assert '(--dry-run measures how many hours)' in out
     batch = f'{each} x 1 processes x {counts} accumulated = 64'
     assert f'Batch size: {batch}; learning rate 0.0001\n' in out
 

@@ -1,14 +1,18 @@
 """The import hooks, and an installed wheel outside the repository."""
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 
 import glmix_mm
@@ -22,27 +26,33 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(python, *arguments, cwd, code=0):
-    done = subprocess.run(
-        [str(python), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
+    command = [str(python), *map(str, arguments)]
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 @pytest.fixture(scope='module')
 def outside(tmp_path_factory):
-    """A Python that has the built wheel, and everything else from this one's packages."""
+    """A Python that has the wheel built from the source archive, and everything else from this
+    one's packages."""
     folder = tmp_path_factory.mktemp('outside')
     source = folder / 'source'
     tracked = ('glmix_mm', 'configs', 'tools', 'requirements', 'setup.py', 'pyproject.toml')
-    for name in (*tracked, 'README.md', 'LICENSE', 'MANIFEST.in', 'model-index.yml'):
+    others = ('README.md', 'LICENSE', 'CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md')
+    for name in (*tracked, *others, 'MANIFEST.in', 'model-index.yml'):
         path = ROOT / name
         copy = shutil.copytree if path.is_dir() else shutil.copyfile
         (source).mkdir(exist_ok=True)
         copy(path, source / name)
     pip = (sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check')
     flags = ('--no-deps', '--no-build-isolation', '--no-index')
-    run(*pip, 'wheel', *flags, '--wheel-dir', folder, source, cwd=folder)
+    build = f'from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})'
+    run(sys.executable, '-c', build, cwd=source)
+    archive = next(folder.glob('glmix_mm-*.tar.gz'))
+    run(*pip, 'wheel', *flags, '--wheel-dir', folder / 'checkout', source, cwd=folder)
+    run(*pip, 'wheel', *flags, '--wheel-dir', folder, archive, cwd=folder)
     venv.create(folder / 'venv', with_pip=False, symlinks=True)
     python = folder / 'venv' / 'bin' / 'python'
     site = Path(
@@ -57,6 +67,27 @@ def outside(tmp_path_factory):
     shim = 'import _distutils_hack; _distutils_hack.add_shim()'
     (site / 'others.pth').write_text(f'{sysconfig.get_path("purelib")}\n{shim}\n')
     return python
+
+
+def test_the_source_archive_gives_the_wheel_of_the_checkout(outside):
+    folder = outside.parents[2]
+    found = {}
+    for place in (folder, folder / 'checkout'):
+        with zipfile.ZipFile(next(place.glob('*.whl'))) as wheel:
+            found[place] = {name: wheel.read(name) for name in wheel.namelist()}
+    archived, direct = found.values()
+    assert archived == direct
+    index = yaml.safe_load(archived['glmix_mm/.mim/model-index.yml'])
+    assert all(f'glmix_mm/.mim/{name}' in archived for name in index['Import'])
+    with tarfile.open(next(folder.glob('*.tar.gz'))) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    assert {
+        'CHANGELOG.md',
+        'CITATION.cff',
+        'CONTRIBUTING.md',
+        'LICENSE',
+        'model-index.yml',
+    } <= names
 
 
 def test_wheel_installs_the_command(outside, tmp_path):
