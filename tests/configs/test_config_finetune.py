@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from shipped_configs import CONFIGS, TINY_ARCHS
 from torch import nn
 
+from glmix_mm.engine.config import load_config
 from glmix_mm.errors import UserError
 from glmix_mm.models import GLNet
 
@@ -116,6 +117,15 @@ def groups_of(model, wrapper):
     return {key: groups[id(p)] for key, p in model.named_parameters() if id(p) in groups}
 
 
+def depth_of(key, depths):
+    """Return the layer of a parameter by its name and the blocks of each stage, counted by hand."""
+    place = re.match(r'backbone\.stages\.(\d)\.(?:embed|blocks\.(\d+))\.', key)
+    if not place:
+        return sum(depths) + 1
+    block = 0 if place[2] is None else int(place[2]) + 1
+    return sum(depths[: int(place[1])]) + block
+
+
 @pytest.mark.parametrize(('family', 'name'), CASES)
 def test_learning_rates_decay_layer_by_layer(family, name, own):
     cfg = own(family, name, 'layer_decay', 'optim_wrapper = _base_.layer_decay')
@@ -126,9 +136,18 @@ def test_learning_rates_decay_layer_by_layer(family, name, own):
     assert set(groups) == set(dict(model.named_parameters())), 'every parameter is trained'
     for key, exponent in EXPONENTS[family].items():
         assert groups[f'backbone.{key}']['lr'] == pytest.approx(base * rate**exponent), key
+    plain = load_config(name).optim_wrapper
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        recipe = groups_of(model, build_optim_wrapper(model, plain))
+    decays = {key: group['weight_decay'] for key, group in groups.items()}
+    assert decays == {key: group['weight_decay'] for key, group in recipe.items()}
     method = name.split('_')[0]
     for key in AFTER[method if method in AFTER else 'imagenet']:
         assert groups[key]['lr'] == base, key
+    depths = (1, 1, 2, 1) if family == 'glnet' else (1, 1, 1, 1)
+    for key, group in groups.items():
+        exponent = sum(depths) + 1 - depth_of(key, depths)
+        assert group['lr'] == pytest.approx(base * rate**exponent), key
     outside = {group['lr'] for key, group in groups.items() if not key.startswith('backbone.')}
     assert outside == {base}
 
