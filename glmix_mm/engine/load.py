@@ -32,6 +32,7 @@ class Predictor:
         self.model = model
         self.classes = list(model.dataset_meta['classes'])
         self._library = library
+        self._loading = [step['type'] for step in self._first_steps()]
 
     def __call__(self, image: Image | Sequence[Image]) -> BaseDataElement | list[BaseDataElement]:
         """Predict.
@@ -42,19 +43,45 @@ class Predictor:
         Returns:
             mmdet's ``DetDataSample`` (boxes, scores, labels and masks in ``pred_instances``) or
             mmseg's ``SegDataSample`` (the label map in ``pred_sem_seg``), or a list of such.
+
+        Raises:
+            UserError: a file cannot be read, or it is neither a file nor such pixels.
         """
         several = isinstance(image, (list, tuple))
-        images = [
-            str(one) if isinstance(one, Path) else one for one in (image if several else [image])
-        ]
+        images = [_accept(one) for one in (image if several else [image])]
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
             if self._library == 'mmdet':
                 from mmdet.apis import inference_detector as infer
             else:
                 from mmseg.apis import inference_model as infer
-            results = [infer(self.model, one) for one in images]
+            results = []
+            for one in images:
+                # Both libraries put another step here for pixels, and leave it there.
+                for step, kind in zip(self._first_steps(), self._loading, strict=True):
+                    step['type'] = kind
+                results.append(infer(self.model, one))
         return results if several else results[0]
+
+    def _first_steps(self) -> list[dict]:
+        """Return the steps of the test pipelines that read an image."""
+        cfg = self.model.cfg
+        return [cfg.test_pipeline[0], cfg.test_dataloader.dataset.pipeline[0]]
+
+
+def _accept(image: object) -> str | np.ndarray:
+    """Return a file's name, or pixels, as the libraries take them.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(image, (str, Path)):
+        return str(image)
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3:
+        return image
+    shape = getattr(image, 'shape', None)
+    found = type(image).__name__ + (f' of shape {tuple(shape)}' if shape is not None else '')
+    raise UserError(f'found {found}; expected a file, or BGR pixels as numpy array (h, w, 3)')
 
 
 def load(

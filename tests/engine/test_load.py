@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
@@ -34,8 +35,15 @@ def test_a_detector(nano_detector, detector_weights, photos):
         assert len(expected)
         for key in ('bboxes', 'scores', 'labels', 'masks'):
             assert torch.equal(result.pred_instances[key], expected[key])
-    pixels = model(cv2.imread(str(photos[0]))).pred_instances
-    assert torch.equal(pixels.bboxes, results[0].pred_instances.bboxes)
+    check_pixels(model, photos, lambda result: result.pred_instances.bboxes)
+
+
+def check_pixels(model, photos, part):
+    """Pixels give what their file gives, and files do so after pixels as well."""
+    expected = [part(result) for result in model(photos)]
+    images = [cv2.imread(str(photos[0])), photos[1], str(photos[0])]
+    for result, index in zip(model(images), (0, 1, 0), strict=True):
+        assert torch.equal(part(result), expected[index])
 
 
 def test_a_segmentor(nano_segmentor, segmentor_weights, photos):
@@ -46,6 +54,7 @@ def test_a_segmentor(nano_segmentor, segmentor_weights, photos):
     plain.cfg.test_pipeline = plain.cfg.test_dataloader.dataset.pipeline
     expected = inference_model(plain, str(photos[0])).pred_sem_seg.data
     assert torch.equal(result.pred_sem_seg.data, expected)
+    check_pixels(model, photos, lambda result: result.pred_sem_seg.data)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
@@ -62,6 +71,13 @@ def test_without_weights_it_says_so(photos):
         model = load('semfpn_glnet_nano', device='cpu')
     assert len(model.classes) == 6
     assert model(photos[0]).pred_sem_seg.data.shape == (1, 64, 64)
+    for image, message in (
+        (np.zeros((9, 9), np.uint8), r'found ndarray of shape \(9, 9\); expected a file, or BGR'),
+        (None, 'found NoneType; expected'),  # what OpenCV returns for a missing file
+        ('none.jpg', 'none.jpg: No such file'),
+    ):
+        with pytest.raises(UserError, match=message):
+            model(image)
 
 
 def test_mistakes(nano_detector, segmentor_weights):
