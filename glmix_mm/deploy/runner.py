@@ -163,7 +163,8 @@ class Prepared:
         sides = settings['size'] or [-(-side // divisor) * divisor for side in self.resized]
         edges = [(0, side - shown) for side, shown in zip(sides, self.resized, strict=True)]
         if min(edge for _, edge in edges) < 0:
-            raise RunnerError(f'the image is {self.resized} px, more than the {sides} px exported')
+            found, limit = (' x '.join(map(str, pair)) for pair in (self.resized, sides))
+            raise RunnerError(f'the image is {found} px, more than the {limit} px exported')
         image = np.pad(image, [*edges, (0, 0)], constant_values=own['padding'])
         self.tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 

@@ -178,17 +178,25 @@ def _steps(cfg: Config) -> list[dict]:
 def _check_size(cfg: Config, settings: Mapping) -> None:
     """Refuse a size that no image has after the test pipeline."""
     size = settings['size']
-    for step in settings['steps']:
-        if size and step['kind'] == 'multiple' and any(side % step['divisor'] for side in size):
-            wanted = f'multiples of {step["divisor"]}'
-        elif size and step['kind'] == 'crop' and size != step['size']:
-            wanted = f'{step["size"][0]} {step["size"][1]}'
-        else:
-            continue
-        raise UserError(
-            f'--size {size[0]} {size[1]}: the test pipeline of {cfg.filename} makes images of '
-            f'other sizes; give {wanted}'
-        )
+    for step in settings['steps'] if size else ():
+        wanted = _other_size(step, size)
+        if wanted:
+            raise UserError(
+                f'--size {size[0]} {size[1]}: the test pipeline of {cfg.filename} makes images of '
+                f'other sizes; give {wanted}'
+            )
+
+
+def _other_size(step: Mapping, size: Sequence[int]) -> str:
+    """Return which sizes suit a step of the pipeline, '' if this one does."""
+    if step['kind'] == 'multiple' and any(side % step['divisor'] for side in size):
+        return f'multiples of {step["divisor"]}'
+    if step['kind'] == 'crop' and size != step['size']:
+        return f'{step["size"][0]} {step["size"][1]}'
+    if step['kind'] == 'resize' and not step['keep_ratio']:
+        width, height = step['scale']
+        return f'{height} {width} or more' if size[0] < height or size[1] < width else ''
+    return ''
 
 
 def _step(entry: Mapping) -> dict | None:

@@ -233,6 +233,9 @@ def test_settings_that_a_runner_does_not_know(tmp_path):
     found.model.test_cfg.mode = 'whole'
     with pytest.raises(UserError, match=r'--size 50 96: .* other sizes; give multiples of 32'):
         describe(found.cfg, found.model, 'segmentation', ['a'], (50, 96))
+    other = load_config('semfpn_glnet_nano')
+    with pytest.raises(UserError, match=r'--size 96 128: .* give 128 128 or more'):
+        describe(other, found.model, 'segmentation', ['a'], (96, 128))
     other = load_config('imagenet/fcvit_tiny')
     with pytest.raises(UserError, match=r'--size 96 96: .* other sizes; give 224 224'):
         describe(other, None, 'classification', ['a'], (96, 96))
