@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmengine.dataset import BaseDataset
-from mmengine.logging import print_log
 
 from ..errors import UserError
 from .annotations import (
@@ -117,10 +116,12 @@ def check_coco(
         )
     if with_masks and found.bad_mask:
         raise UserError(f'{path}: {found.bad_mask}')
-    _check_categories(path, found, dataset.metainfo['classes'])
+    notes = _check_categories(path, found, dataset.metainfo['classes'])
     for evaluator in evaluators:
         _check_evaluator(evaluator, path, found, place, files)
-    return _survey(dataset, folder, found, key, with_masks)
+    survey = _survey(dataset, folder, found, key, with_masks)
+    survey.notes = notes + survey.notes
+    return survey
 
 
 def _survey(
@@ -151,6 +152,11 @@ def read_coco(path: str, place: Place) -> Mapping:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except json.JSONDecodeError as error:
+        if 'BOM' in error.msg:
+            raise UserError(
+                f'{path}: begins with a byte order mark, which no reader of json takes; save it as '
+                'UTF-8 without one'
+            ) from error
         raise UserError(
             f'{path}: is not json: {error.msg} at line {error.lineno}, column {error.colno} '
             f'(character {error.pos} of {os.path.getsize(path)} bytes); copy or download it again'
@@ -260,8 +266,8 @@ def _require_unique(path: str, entry: str, items: Sequence[Mapping], key: str) -
         )
 
 
-def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> None:
-    """Compare a file's category names with the data set's classes.
+def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> list[str]:
+    """Compare a file's category names with the data set's classes; return what is to be told.
 
     mmdet looks its classes up by name and numbers them in the order of the file, so a class that
     is not there shifts the numbers of those after it.
@@ -283,8 +289,12 @@ def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> Non
     if found.annotated and not found.used & set(classes):
         raise UserError(f"{path}: has no annotation of the data set's classes ({some(classes)})")
     ignored = sorted(found.used - set(classes))
-    if ignored:
-        print_log(f'{path}: annotations of {some(ignored)} are left out', logger='current')
+    if not ignored:
+        return []
+    count = sum(found.annotations.usable[name].total() for name in ignored)
+    return [
+        f'{count} boxes of categories that are none of the classes are left out: {some(ignored)}'
+    ]
 
 
 def _class_line(names: Sequence[str]) -> str:

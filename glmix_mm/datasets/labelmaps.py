@@ -12,6 +12,7 @@ from .survey import DECODED, Survey, evenly, in_threads
 from .survey_labels import count_labels, refuse_other_archives, survey_label_maps
 
 IGNORED = 255
+LOSSY = ('.jpg', '.jpeg')
 
 
 def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
@@ -42,6 +43,11 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
     if not labels:
         return Survey(images=len(stems))
     place.require_folder(labels, ADE_LAYOUT)
+    if dataset.seg_map_suffix.lower().endswith(LOSSY):
+        raise UserError(
+            f'{os.path.abspath(labels)}: label maps are JPEGs (*{dataset.seg_map_suffix}), whose '
+            'compression changes labels along every edge; make them anew as PNGs'
+        )
     _require_files(labels, stems, dataset.seg_map_suffix, 'label maps of the images')
     extra = _stems(labels, dataset.seg_map_suffix) - stems
     if extra and not dataset.ann_file:

@@ -263,7 +263,7 @@ def _name_labels(root: Path, labels: Sequence[int], looked: str) -> tuple[list[s
     """
     path, top = root / CLASSES, labels[-1] if labels else 0
     if path.is_file():
-        lines = path.read_text(encoding='utf-8').splitlines()
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
         names = [line.strip() for line in lines if line.strip()]
         if top > len(names):
             raise UserError(

@@ -103,6 +103,14 @@ def test_other_suffixes(root):
     assert '(found there: *.png)' in failure(make_config(root, seg_map_suffix='_labels.png'))
 
 
+def test_label_maps_that_were_compressed(root):
+    for path in (root / LABELS).iterdir():
+        with Image.open(path) as image:
+            image.convert('L').save(path.with_suffix('.jpg'))
+    message = failure(make_config(root, seg_map_suffix='.jpg'))
+    assert 'label maps are JPEGs (*.jpg), whose compression changes labels' in message
+
+
 def test_a_list_of_names(root, tmp_path):
     names = tmp_path / 'train.txt'
     names.write_text(f'{FIRST}\n')

@@ -38,7 +38,9 @@ def boxes(demo_root, tmp_path):
 def maps(demo_root, tmp_path):
     """Return a copy of the demo set in ADE20K's layout, with names in classes.txt."""
     root = Path(shutil.copytree(demo_root / ADE, tmp_path / 'maps'))
-    (root / 'classes.txt').write_text('\n'.join(['floor', *NAMES]) + '\n')
+    # As editors of Windows save it, with a byte order mark.
+    text = '\r\n'.join(['floor', *NAMES]) + '\r\n'
+    (root / 'classes.txt').write_bytes(text.encode('utf-8-sig'))
     return root
 
 
