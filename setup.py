@@ -28,7 +28,8 @@ class BuildWithConfigs(build_py):
             inside = target / 'glmix_mm' / '.mim' / folder
             shutil.rmtree(inside, ignore_errors=True)
             shutil.copytree(ROOT / folder, inside, ignore=ignore)
-        shutil.copyfile(ROOT / 'model-index.yml', target / 'glmix_mm' / '.mim' / 'model-index.yml')
+        for name in ('model-index.yml', 'README.md'):  # the metafiles name the latter
+            shutil.copyfile(ROOT / name, target / 'glmix_mm' / '.mim' / name)
         # See glmix_mm/platform/startup.py for why.
         hook = ROOT / 'glmix_mm' / 'platform' / 'startup.py'
         shutil.copyfile(hook, target / '_glmix_mm_startup.py')

@@ -13,7 +13,9 @@ COUNTED = ['imagenet/glnet_4g.py', 'imagenet/fcvit_b12.py', 'maskrcnn_glnet_4g_3
 def models():
     index = modelindex.load(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()
-    assert not index.check()
+    # OpenMMLab's paths are relative to the root; its reader looks for pages beside the metafile.
+    errors = [error for error in index.check(silent=True) if 'Path to README' not in error]
+    assert not errors
     return {model.config: model for model in index.models}
 
 
@@ -34,6 +36,7 @@ def test_entry_says_what_the_config_does(models, load, name):
     results = [result.data for result in listed.results or []]
     assert results == expected.get('Results', [])
     assert listed.full_model.paper['URL'].startswith('https://arxiv.org/abs/')
+    assert (ROOT / listed.full_model.readme).is_file()
     assert (CONFIGS / metafile(name)).is_file()
 
 

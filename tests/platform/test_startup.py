@@ -78,7 +78,7 @@ def test_the_source_archive_gives_the_wheel_of_the_checkout(outside):
     archived, direct = found.values()
     assert archived == direct
     index = yaml.safe_load(archived['glmix_mm/.mim/model-index.yml'])
-    assert all(f'glmix_mm/.mim/{name}' in archived for name in index['Import'])
+    assert all(f'glmix_mm/.mim/{name}' in archived for name in (*index['Import'], 'README.md'))
     with tarfile.open(next(folder.glob('*.tar.gz'))) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
     assert {
@@ -217,6 +217,12 @@ def test_configs_by_name(tmp_path):
 def test_misspelt_config_lists_near_names():
     with pytest.raises(FileNotFoundError, match=r'did you mean .*maskrcnn_glnet_4g_3x\.py'):
         resolve_config('glmix_mm::maskrcn_glnet_4g_3x')
+
+
+def test_the_release_is_stated_alike():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert citation['version'] == glmix_mm.__version__
+    assert f'\n## {glmix_mm.__version__} ' in (ROOT / 'CHANGELOG.md').read_text()
 
 
 def test_installing_twice_adds_no_second_hook():
