@@ -10,6 +10,7 @@ COMMANDS = {  # the module whose main(argv) is called
     'train': 'engine.train',
     'test': 'engine.test',
     'predict': 'engine.predict',
+    'export': 'deploy.export',
 }
 
 
