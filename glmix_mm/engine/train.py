@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -163,6 +164,8 @@ def train(
     model = build_model(cfg)
     notes += choose_start(cfg, resume, model)
     if budget or dry_run:
+        if dry_run and cfg.launcher == 'none' and images.get('train') is None:
+            images['train'] = _count_images(cfg)
         notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
     if dry_run:
         print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
@@ -182,6 +185,13 @@ def train(
             runner.register_hook(ResumedStateHook())
         runner.train()
     return runner
+
+
+def _count_images(cfg: Config) -> int:
+    """Count the training images of a data set that the checks leave uncounted, or wrapped."""
+    scope = cfg.get('default_scope', 'mmengine')
+    with DefaultScope.overwrite_default_scope(scope), config_mistakes(cfg.filename):
+        return len(DATASETS.build(cfg.train_dataloader.dataset))
 
 
 def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]:

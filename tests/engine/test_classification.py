@@ -1,6 +1,7 @@
 """tools/train.py and tools/test.py on a tiny classifier, from folders of images to accuracies."""
 
 import pickle
+import re
 
 import golden
 import numpy as np
@@ -39,6 +40,14 @@ def test_training_averages_saves_and_resumes(nano_classifier, image_root, classi
     assert train(nano_classifier, image_root, classifier_run, *options) == 0
     assert f'Resuming from {classifier_run / "epoch_2.pth"}' in capsys.readouterr().out
     assert [(line['epoch'], line['step']) for line in read_log(classifier_run)] == [(3, 5), (3, 6)]
+
+
+def test_a_dry_run_counts_the_images(nano_classifier, image_root, tmp_path, capsys):
+    assert train(nano_classifier, image_root, tmp_path / 'wd', '--dry-run') == 0
+    out = capsys.readouterr().out
+    epochs = f'{load_config(nano_classifier).train_cfg.max_epochs} epochs of {IMAGES} images'
+    assert re.search(rf'Expected length: \d+ iterations of \d+ images, {epochs}\n', out)
+    assert re.search(r'Expected time: [\d.]+ seconds on this machine: \d+ x ', out)
 
 
 @pytest.mark.parametrize('options', [(), ('--fuse',)], ids=str)
