@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mmengine.runner.checkpoint import CheckpointLoader
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, register_model
+from timm.models import adapt_input_conv, build_model_with_cfg, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -37,13 +37,14 @@ class Classifier(nn.Module):
         num_classes: 0 for none: the model then returns the mean of the last map.
         drop_rate: of the features before the last layer.
         drop_path_rate: of the last block's residual branches.
-        in_chans: 3.
+        in_chans: channels of the images; for others than 3, the first convolution's weights are
+            summed (1) or repeated and scaled, as timm does.
         global_pool: 'avg'.
         release: name of the authors' weights to load, '' for none.
 
     Raises:
-        UserError: images of other than 3 channels, another pooling, or the weights are missing or
-            do not fit.
+        UserError: images without channels, another pooling, or the weights are missing or do not
+            fit.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class Classifier(nn.Module):
         release: str = '',
     ):
         super().__init__()
-        if (in_chans, global_pool) != (3, 'avg'):
+        if in_chans < 1 or global_pool != 'avg':
             raise UserError(
                 f'{family}_{arch}: in_chans={in_chans}, global_pool={global_pool!r}; the models '
-                "have in_chans=3 and global_pool='avg' only"
+                "take in_chans from 1 on and global_pool='avg' only"
             )
         backbone, archs, norm = FAMILIES[family]
         channels = archs[arch].channels
@@ -79,6 +80,10 @@ class Classifier(nn.Module):
         self.reset_classifier(num_classes)
         if release:
             self._load(release)
+        if in_chans != 3:
+            stem = self.backbone.stages[0].embed[0]
+            stem.weight = nn.Parameter(adapt_input_conv(in_chans, stem.weight.detach()))
+            stem.in_channels = in_chans
 
     def _load(self, release: str) -> None:
         """Load the authors' weights, all but those of a classifier of other classes."""
