@@ -22,6 +22,7 @@ from .options import base_batch_size
 FREE = 0.1  # of the memory stays free, for CUDA's own and the allocator's gaps: a choice
 GIB = 2**30
 SCHEDULE = ('begin', 'end', 'T_max', 'step_size', 'period')  # of a scheduler, in iterations
+MOMENTUM = 2e-4  # of mmengine's EMAHook by default
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,17 @@ def stretched(cfg: Config, factor: float) -> dict:
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not checkpoint.get('by_epoch', True) and checkpoint.get('interval', 0) > 0:
         found['default_hooks.checkpoint.interval'] = checkpoint['interval']
-    return {key: _stretch(value, factor) for key, value in found.items()}
+    return {key: _stretch(value, factor) for key, value in found.items()} | _averages(cfg, factor)
+
+
+def _averages(cfg: Config, factor: float) -> dict:
+    """Return the momenta with which averages of the weights reach back over as many images."""
+    momenta = {
+        f'custom_hooks.{place}.momentum': hook.get('momentum', MOMENTUM)
+        for place, hook in enumerate(cfg.get('custom_hooks') or [])
+        if str(hook.get('type')).endswith('EMAHook')
+    }
+    return {key: float(f'{1 - (1 - m) ** (1 / factor):.6g}') for key, m in momenta.items()}
 
 
 def _stretch(value: object, factor: float):

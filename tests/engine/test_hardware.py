@@ -103,6 +103,12 @@ def test_epochs_stay_and_warmup_is_stretched():
     assert stretched(cfg, 1) == {}
 
 
+def test_averages_of_the_weights_reach_back_as_far():
+    settings = stretched(config('imagenet/glnet_4g'), 16)
+    assert list(settings) == ['custom_hooks.0.momentum']  # all else counts epochs
+    assert (1 - settings['custom_hooks.0.momentum']) ** 16 == pytest.approx(1 - 1e-4, abs=1e-9)
+
+
 def test_a_detectors_recipe_on_one_gpu_is_the_published_one():
     plan = make_plan(config('maskrcnn_glnet_4g_3x'), 1, 3, 1, trains_batch_norms=False)
     assert (plan.each, plan.counts, plan.changes) == (2, 8, [])
