@@ -9,6 +9,7 @@ their heads do. All settings come with the model.
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -511,7 +512,7 @@ def run(args):
     model = Model(args.model, args.threads)
     classes = model.settings['classes']
     args.out.mkdir(parents=True, exist_ok=True)
-    results = []
+    results, used = [], Counter()
     for path in args.images:
         try:
             result = model(path)
@@ -521,7 +522,9 @@ def run(args):
         if 'scores' in result:
             results.append(dict(file_name=path, found=as_json(result, classes, args.score_thr)))
             continue
-        target = args.out / f'{Path(path).stem}.png'
+        name = Path(path).stem
+        used[name] += 1  # images of one name from several folders
+        target = args.out / (f'{name}.png' if used[name] == 1 else f'{name}-{used[name]}.png')
         Image.fromarray(result['labels']).save(target)
         results.append(dict(file_name=path, label_map=target.name))
     target = args.out / 'predictions.json'

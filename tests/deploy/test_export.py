@@ -4,6 +4,7 @@
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -140,10 +141,14 @@ def test_upernet_for_one_size_and_the_program(tmp_path, photos, runner, capsys, 
     labels = np.asarray(Image.open(tmp_path / 'out' / image['label_map']))
     bad = tmp_path / 'bad.jpg'
     bad.write_bytes(b'no image')
-    arguments = [str(found.path), str(bad), str(photos[0]), '--out', str(tmp_path / 'rest')]
-    assert runner.main(arguments) == 1
+    named = shutil.copy(photos[1], tmp_path / photos[0].name)  # as the other, elsewhere
+    images = [str(path) for path in (bad, photos[0], named)]
+    assert runner.main([str(found.path), *images, '--out', str(tmp_path / 'rest')]) == 1
     assert 'bad.jpg: not a readable image' in capsys.readouterr().err
-    assert len(json.loads((tmp_path / 'rest/predictions.json').read_text())['images']) == 1
+    first, second = json.loads((tmp_path / 'rest/predictions.json').read_text())['images']
+    stem = photos[0].stem
+    assert (first['label_map'], second['label_map']) == (f'{stem}.png', f'{stem}-2.png')
+    assert (np.asarray(Image.open(tmp_path / 'rest' / second['label_map'])) == labels).all()
     # A photo of exactly this size is neither resized nor padded.
     segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
     expected = inference_model(segmentor, str(photos[1])).pred_sem_seg.data[0].numpy()
