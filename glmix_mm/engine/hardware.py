@@ -244,7 +244,7 @@ def report(
     budget: Budget,
     fit: int,
     images: int | None,
-    measured: Step | None = None,
+    measured: Step | None,
 ) -> Iterator[str]:
     """Yield what the plan is, and how it differs from the published recipe."""
     base, total = base_batch_size(cfg, '--mem'), plan.each * plan.counts * budget.gpus
@@ -275,16 +275,16 @@ def expected_length(
         gpus: their number.
         images: of the training set; None if unknown.
         measured: a step; one of another batch than planned counts in proportion to its images.
+            None if it did not fit.
     """
     iterations, epochs = _length(cfg, plan, gpus, images)
     steps = f' ({iterations // plan.counts} steps)' if iterations and plan.counts > 1 else ''
     count = f'{iterations} iterations of {plan.each * gpus} images{steps}' if iterations else ''
     length = f'Expected length: {", ".join(filter(None, (count, epochs)))}'
-    if measured is None or measured.warm is None:
-        yield f'{length} (--dry-run measures how many hours)'
-        return
+    if measured is not None and measured.warm is None:
+        length += ' (--dry-run measures how many hours)'
     yield length
-    if not iterations:
+    if measured is None or measured.warm is None or not iterations:
         return
     seconds = measured.warm * plan.each / measured.batch_size
     scaled = '' if measured.batch_size == plan.each else f' with {measured.batch_size} images'

@@ -141,7 +141,8 @@ def test_the_learning_rate_goes_with_the_batch():
 def test_the_report_says_what_is_planned():
     cfg = config('maskrcnn_glnet_4g_3x')
     plan = make_plan(cfg, 2, 4, 1, trains_batch_norms=False)
-    lines = list(hardware.report(cfg, plan, Budget(2, 12 * GIB), 4, 117_266))
+    step = Step(2, GIB, 2 * GIB, 9.0)
+    lines = list(hardware.report(cfg, plan, Budget(2, 12 * GIB), 4, 117_266, step))
     assert (
         '4 x 2 GPUs x 2 accumulated = 16 images a step of the optimizer; base batch 16' in lines[0]
     )
@@ -165,6 +166,7 @@ def test_the_time_is_that_of_a_warm_step_times_the_iterations():
     # 527,724 s
     assert time.startswith('Expected time: 6.1 days on this machine: 527724 x 1 s, from a second')
     assert 'at the largest shape with 2 images, 2 GPUs as fast as one; reading data' in time
+    assert list(hardware.expected_length(cfg, plan, 2, 117_266, None)) == [length]  # too large
     (length,) = hardware.expected_length(cfg, plan, 2, None, step)
     assert length == 'Expected length: 36 epochs'
     cfg = config('upernet_glnet_4g_160k')
