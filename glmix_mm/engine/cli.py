@@ -37,7 +37,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         return 1
     except KeyboardInterrupt as stop:
         sys.stdout.flush()
-        print(str(stop) or 'interrupted', file=sys.stderr, flush=True)
+        said = str(stop) if hasattr(stop, 'signum') else 'interrupted'
+        if said:  # of several processes, one says it
+            print(said, file=sys.stderr, flush=True)
         return 128 + getattr(stop, 'signum', signal.SIGINT)
     return 0
 
