@@ -73,7 +73,7 @@ def file_names(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # none of this name, or a name that none can have
         return set()
 
 

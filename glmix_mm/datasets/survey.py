@@ -11,7 +11,7 @@ import cv2
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
-from ..platform.images import ON_ITS_SIDE, ORIENTATION
+from ..platform.images import ON_ITS_SIDE, ORIENTATION, refuse_endless
 
 HEADERS = 5000  # images whose size is read: about 0.1 ms each
 DECODED = 400  # images, or label maps, that are decoded: about 5 ms each
@@ -92,6 +92,7 @@ def read_size(path: str, decode: bool = False) -> tuple[int, int]:
     Raises:
         UserError: it can't be read.
     """
+    refuse_endless(path)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of large images and damaged EXIF
         try:

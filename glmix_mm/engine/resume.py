@@ -18,6 +18,7 @@ from .replay import VALIDATED
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')  # of the checkpoints that mmengine saves
 INTERRUPTED = 'interrupted.pth'  # saved by a signal; goes when the next of those is saved
 OUTDATED = 'outdated'  # what the message hub calls the files that a checkpoint makes needless
+LARGEST = 2**32 - 1  # seed that numpy takes; steps and epochs stay below it
 POINTER = 'last_checkpoint'  # mmengine's file that holds the newest one's path
 
 
@@ -82,9 +83,12 @@ def read_resumable(path: str) -> dict:
     for key in ('optimizer', 'message_hub'):
         if key not in missing and not isinstance(checkpoint[key], Mapping):
             missing.append(f'{key} (found {type(checkpoint[key]).__name__})')
-    for key in ('epoch', 'iter'):
-        if key in progress and not (isinstance(progress[key], int) and progress[key] >= 0):
-            missing.append(f'meta.{key} (found {progress[key]!r})')
+    if not missing and not _are_groups(checkpoint['optimizer'].get('param_groups', [])):
+        missing.append('optimizer.param_groups')
+    for key in ('epoch', 'iter', 'seed'):
+        number = progress.get(key)
+        if number is not None and not (isinstance(number, int) and 0 <= number <= LARGEST):
+            missing.append(f'meta.{key} (found {number!r})')
     if missing:
         raise UserError(
             f'{path}: cannot resume, for it has no {", ".join(missing)}; to start from its '
@@ -98,6 +102,13 @@ def read_resumable(path: str) -> dict:
             f'({some(wrong)}): the run had broken down before it was saved'
         )
     return checkpoint
+
+
+def _are_groups(groups: object) -> bool:
+    """Tell whether an optimizer's state has its parameters in groups, as torch saves them."""
+    return isinstance(groups, list) and all(
+        isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups
+    )
 
 
 @HOOKS.register_module()

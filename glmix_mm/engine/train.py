@@ -11,7 +11,7 @@ from torch import nn
 from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..platform.releases import SCHEME, find_release
-from .blame import ResumedStateHook, blame_files
+from .blame import ResumedStateHook, Stopped, blame_files
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
@@ -109,6 +109,9 @@ def main(argv: Sequence[str]) -> None:
         command = resume_command(argv, cfg.launcher)
         said = f'{stop}; go on with: {command}' if is_first(cfg.launcher) else ''
         raise Interrupted(said, stop.signum) from None
+    except Stopped as stop:
+        command = resume_command(argv, cfg.launcher)
+        raise UserError(f'{stop}; once that is mended, go on with: {command}') from stop
 
 
 def read_budget(args: argparse.Namespace) -> Budget | None:

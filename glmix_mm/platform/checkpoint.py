@@ -6,6 +6,7 @@ exactly those, and those in the authors' files, and none of them can do more tha
 """
 
 import functools
+import os
 import pickle
 import re
 import zipfile
@@ -87,7 +88,7 @@ def read_checkpoint(path: str | Path, map_location='cpu', kind: str = 'checkpoin
             that a checkpoint doesn't need. Nothing in it is run in any case.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # which answers for impossible names as well
         raise UserError(f'{path.absolute()}: no such {kind} file')
     try:
         check_archive(path)
@@ -105,13 +106,16 @@ def check_archive(path: Path) -> None:
     would take up more than it holds is none of torch's.
 
     Raises:
-        UserError: it claims to hold more than the file's size.
+        UserError: it claims to hold more than the file's size, or two things by the same name.
         zipfile.BadZipFile: a checksum is wrong, or the archive is damaged.
     """
     if not zipfile.is_zipfile(path):  # older torch saved plain pickles, which have no checksums
         return
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(set(names)) < len(names):
+            raise UserError(f'{path}: refused, for its archive has two entries of the same name')
         claimed = sum(entry.file_size for entry in archive.infolist())
         if claimed > size:
             raise UserError(
@@ -148,7 +152,7 @@ def install() -> None:
 
 
 def _explain(path: Path, error: Exception, kind: str) -> str:
-    text = str(error)
+    text = re.sub(r'^\[enforce fail at [^]]*\] \. ', '', str(error))  # of torch's archive reader
     refused = re.search(r'GLOBAL ([\w.]+)', text)
     if isinstance(error, pickle.UnpicklingError) and refused:
         return (

@@ -5,6 +5,7 @@ a truncated JPEG lacks with grey and says nothing.
 """
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def decode_image(
             'leave it out'
         )
     return image
+
+
+def refuse_endless(path: str | Path) -> None:
+    """Refuse what is no file: reading a pipe may wait forever, and a device may never end.
+
+    Raises:
+        UserError: the path is of such a thing. One that is not there passes.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UserError(f'{path}: is a pipe or a device; expected a file')
 
 
 def find_damage(data: bytes, source: str | Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .images import decode_image
+from .images import decode_image, refuse_endless
 
 IGNORED = 255
 WIDE = ('I', 'F')  # Pillow's modes of more than a byte a pixel
@@ -53,6 +53,7 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     Raises:
         UserError: it can't be read.
     """
+    refuse_endless(path)
     try:
         return fileio.get(path, backend_args=backend_args)
     except OSError as error:

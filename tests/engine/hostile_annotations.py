@@ -149,7 +149,7 @@ def masks():
         ('run lengths: size of texts', dict(lengths, size=['64', '64']), 'of size'),
         ('run lengths: too short', dict(size=size, counts=[10, 5]), 'sum up to 15'),
         ('run lengths: too long', dict(size=size, counts=[10, 10**6]), 'sum up to'),
-        ('run lengths: negative', dict(size=size, counts=[SIZE**2 + 6, -6]), 'sum up to'),
+        ('run lengths: negative', dict(size=size, counts=[SIZE**2 + 6, -6]), 'negative length -6'),
         ('run lengths: fractions', dict(size=size, counts=[0.5, SIZE**2 - 0.5]), 'cannot be read'),
         ('run lengths: empty', dict(size=size, counts=[]), 'sum up to 0'),
         ('compressed: empty', dict(size=size, counts=''), 'cannot be read'),
@@ -181,7 +181,20 @@ def scoring():
         del content['annotations'][0]['iscrowd']
 
     yield case('no iscrowd', drop_crowd, "has no 'iscrowd'", VAL)
-    yield case('annotation id 0', first('annotations', id=0), 'has the id 0', VAL)
+    for number in (0, -5, 2**64, 10**400, 'a0f3'):
+        run = changed(first('annotations', id=number), VAL)
+        numbered = 'numbered from 1 as it is read'
+        yield Case('json', f'annotation id {str(number)[:24]}', 'train', numbered, run)
+    for key, link in (('images', 'image_id'), ('categories', 'category_id')):
+
+        def mixed(content, key=key, link=link):
+            entry = content[key][0]
+            for annotation in content['annotations']:
+                if annotation[link] == entry['id']:
+                    annotation[link] = 'first'
+            entry['id'] = 'first'
+
+        yield case(f'{key}: ids of two kinds', mixed, 'ids of two kinds', VAL)
     for polygon in ([], [1, 1], [1, 1, 9, 9]):
         change = first('annotations', segmentation=[polygon])
         yield case(

@@ -1,0 +1,63 @@
+"""Lets pycocotools score rightly whatever numbers a file gives its annotations.
+
+pycocotools notes which annotation a detection matches by the annotation's id, in an array of floats
+whose zeros mean no match. So a match of id 0, where Roboflow and others begin to count, is a miss,
+and an id that is a text stops it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+LARGEST = 2**63 - 1
+SHOWN = 40  # characters of an id
+
+
+def suits(number: object) -> bool:
+    """Tell whether pycocotools can take an annotation's id."""
+    return isinstance(number, int) and 0 < number <= LARGEST
+
+
+def number_annotations(annotations: Sequence[dict]) -> None:
+    """Number annotations from 1, in their order, if the id of any does not suit."""
+    if all(suits(annotation['id']) for annotation in annotations):
+        return
+    for number, annotation in enumerate(annotations, 1):
+        annotation['id'] = number
+
+
+def patch_coco(module) -> None:
+    """Let mmdet's ``COCO``, which its data sets and its metric read, number annotations.
+
+    What was read is changed, never the file.
+    """
+    kind = module.COCO
+    original = kind.createIndex
+    if getattr(original, 'knows_glmix_mm', False):
+        return
+
+    def create_index(self) -> None:
+        number_annotations(self.dataset.get('annotations') or [])
+        original(self)
+
+    create_index.knows_glmix_mm = True
+    kind.createIndex = create_index
+
+
+def describe(annotations: Sequence[Mapping], path: str) -> str:
+    """Return a line that says that the annotations are numbered, or '' if they need not be.
+
+    Args:
+        annotations: of a file.
+        path: the file.
+    """
+    odd = next((entry['id'] for entry in annotations if not suits(entry['id'])), None)
+    if odd is None:
+        return ''
+    text = repr(odd)
+    shown = text if len(text) <= SHOWN else f'{text[:SHOWN]}...'
+    return (
+        f'{path}: pycocotools cannot score with annotation ids such as {shown}; they are read as '
+        '1, 2, 3, ... instead'
+    )
+
+
+PATCHES = {'mmdet.datasets.api_wrappers.coco_api': patch_coco}
