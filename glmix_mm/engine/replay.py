@@ -61,6 +61,7 @@ def end_with_parent(worker_id: int) -> None:
     waits forever for somebody to read it. And torchrun, Slurm and systemd send SIGTERM to all
     processes: if the workers went first, the training could not end its step and save.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all as well
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
