@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..datasets.paths import some
 from ..errors import UserError
@@ -44,7 +45,7 @@ def blame_files(cfg: Config) -> Iterator[None]:
             raise
         raise UserError(text) from error
     except Exception as error:
-        if not _in_resume(error):
+        if not (_in_resume(error) or (cfg.get('resume') and _in_optimizer(error))):
             raise
         raise UserError(
             f'{cfg.load_from}: cannot resume, for its state does not fit this run '
@@ -57,6 +58,13 @@ def _in_resume(error: Exception) -> bool:
     """Tell whether an exception arose while mmengine's Runner restored its state."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(frame.f_code is Runner.resume.__code__ for frame in frames)
+
+
+def _in_optimizer(error: Exception) -> bool:
+    """Tell whether an optimizer did not find what it needs in its state."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    at_work = any(isinstance(frame.f_locals.get('self'), Optimizer) for frame in frames)
+    return at_work and isinstance(error, (AttributeError, KeyError, TypeError))
 
 
 def _last_checkpoint(error: Exception) -> str:

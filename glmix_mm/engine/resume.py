@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
+from torch import Tensor
 
 from ..datasets.paths import some
 from ..errors import UserError
@@ -84,7 +85,7 @@ def read_resumable(path: str) -> dict:
         if key not in missing and not isinstance(checkpoint[key], Mapping):
             missing.append(f'{key} (found {type(checkpoint[key]).__name__})')
     if not missing and not _are_groups(checkpoint['optimizer'].get('param_groups', [])):
-        missing.append('optimizer.param_groups')
+        missing.append('sound optimizer.param_groups')
     for key in ('epoch', 'iter', 'seed'):
         number = progress.get(key)
         if number is not None and not (isinstance(number, int) and 0 <= number <= LARGEST):
@@ -107,7 +108,10 @@ def read_resumable(path: str) -> dict:
 def _are_groups(groups: object) -> bool:
     """Tell whether an optimizer's state has its parameters in groups, as torch saves them."""
     return isinstance(groups, list) and all(
-        isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups
+        isinstance(group, Mapping)
+        and isinstance(group.get('params'), list)
+        and isinstance(group.get('lr', 0.0), (int, float, Tensor))
+        for group in groups
     )
 
 

@@ -432,6 +432,11 @@ def records():
         ('groups: numbers', replaced(optimizer=dict(param_groups=[1])), 'optimizer.param_groups'),
         ('groups: empty', replaced(optimizer=dict(param_groups=[{}])), 'optimizer.param_groups'),
         (
+            'groups: a rate that is text',
+            replaced(optimizer=dict(param_groups=[dict(params=[0], lr='x')])),
+            'optimizer.param_groups',
+        ),
+        (
             'groups: of nothing',
             replaced(optimizer=dict(param_groups=[dict(params=None)])),
             'optimizer.param_groups',
