@@ -88,13 +88,6 @@ def is_pointless(mask: object) -> bool:
     )
 
 
-def scoring_mistake(entry: Mapping) -> str:
-    """Return why pycocotools could not score rightly against an annotation, or ''."""
-    if 'iscrowd' not in entry:
-        return "has no 'iscrowd', which pycocotools needs; add iscrowd=0"
-    return ''
-
-
 def mask_scoring_mistake(entry: Mapping) -> str:
     """Return why pycocotools could not read an annotation's mask to score against it, or ''."""
     mask = entry.get('segmentation')

@@ -11,14 +11,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..errors import UserError
-from ..platform import annotation_ids
+from ..platform import scoring
 from .annotations import (
     box_mistake,
     id_mistake,
     image_mistake,
     mask_mistake,
     mask_scoring_mistake,
-    scoring_mistake,
 )
 from .paths import COCO_LAYOUT, Place, require_images, some
 from .survey import Survey, survey_images
@@ -43,9 +42,8 @@ class CocoFile:
         annotated: whether the file has annotations at all (test-dev's has none).
         annotations: what its annotations hold.
         bad_mask: what is wrong with the first annotation whose mask can't be read, or ''.
-        numbered: that mmdet's reading is made to number its annotations, or ''.
-        unscorable: why pycocotools could not score boxes against an annotation, or ''.
-        unscorable_mask: the same of masks.
+        completed: what there is to say of what mmdet's reading is made to complete.
+        unscorable_mask: why pycocotools could not score against an annotation's mask, or ''.
     """
 
     image_names: dict
@@ -55,8 +53,7 @@ class CocoFile:
     annotated: bool
     annotations: Annotations
     bad_mask: str
-    numbered: str
-    unscorable: str
+    completed: tuple[str, ...]
     unscorable_mask: str
 
 
@@ -125,7 +122,7 @@ def check_coco(
     _check_categories(path, found, dataset.metainfo['classes'])
     scored = [_check_evaluator(evaluator, path, found, place, files) for evaluator in evaluators]
     survey = _survey(dataset, folder, found, key, with_masks)
-    survey.notes += dict.fromkeys(file.numbered for file in scored if file.numbered)
+    survey.notes += dict.fromkeys(note for file in scored for note in file.completed)
     return survey
 
 
@@ -226,8 +223,7 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
         annotated='annotations' in content,
         annotations=read_annotations(content, names, sound_masks=not bad_mask),
         bad_mask=bad_mask,
-        numbered=annotation_ids.describe(boxes, path),
-        unscorable=_first(boxes, scoring_mistake),
+        completed=tuple(scoring.describe(boxes, path)),
         unscorable_mask=_first(sound, mask_scoring_mistake),
     )
 
@@ -360,9 +356,7 @@ def _check_evaluator(
 
 def _check_scorable(path: str, scored: CocoFile, evaluator: Mapping) -> None:
     """Check that pycocotools will read the file that a metric scores against as it is meant."""
-    metrics = evaluator.get('metric', 'bbox')
-    mistakes = [] if evaluator.get('format_only') else [scored.unscorable]
-    if mistakes and 'segm' in metrics:
-        mistakes += [scored.bad_mask, scored.unscorable_mask]
-    for mistake in filter(None, mistakes):
+    if evaluator.get('format_only') or 'segm' not in evaluator.get('metric', 'bbox'):
+        return
+    for mistake in filter(None, [scored.bad_mask, scored.unscorable_mask]):
         raise UserError(f'{path}: {mistake}')

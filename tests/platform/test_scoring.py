@@ -1,4 +1,4 @@
-"""A file whose annotation ids pycocotools can't score with has the AP of one with sound ids."""
+"""Files that pycocotools can't score with have the AP of the same with what it needs."""
 
 import contextlib
 import io
@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from glmix_mm.datasets.demo import DEMO_CLASSES, write_demo_dataset
+from glmix_mm.platform.scoring import describe
 
 ODD = {
     'from 0': lambda place: place,
@@ -97,6 +98,20 @@ def test_the_ap_is_that_of_ids_from_1(root, kind):
     assert score_alone(sound) == expected
     assert score(root, odd) == expected
     assert odd.read_bytes() == before
+
+
+def test_without_iscrowd_an_annotation_is_no_crowd(root):
+    sound = write(root, 'sound', lambda place: place + 1)
+    content = json.loads(sound.read_text())
+    without = [entry for entry in content['annotations'] if not entry['iscrowd']]
+    for entry in without:
+        del entry['iscrowd']
+    (root / 'annotations' / 'without.json').write_text(json.dumps(content))
+    assert without
+    assert score(root, root / 'annotations' / 'without.json') == score(root, sound)
+    assert describe(content['annotations'], 'a.json') == [
+        f"a.json: {len(without)} annotations have no 'iscrowd'; it is read as 0"
+    ]
 
 
 def test_pycocotools_alone_gives_another_ap(root):
