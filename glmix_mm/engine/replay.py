@@ -207,7 +207,7 @@ class _ExactLoop:
         if not self._iter or self.runner.message_hub.get_info(DONE_IN_EPOCH):
             return
         noted = Path(self.runner.work_dir) / VALIDATED
-        done = noted.is_file() and noted.read_text() == str(self._iter)
+        done = noted.is_file() and noted.read_text(errors='replace') == str(self._iter)
         missed = torch.tensor(int(not done))
         broadcast(missed)  # one process decides for all: folders may differ between machines
         if missed:

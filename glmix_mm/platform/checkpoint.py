@@ -11,6 +11,7 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -140,8 +141,32 @@ def load_from_glmix(filename: str, map_location=None):
     return read_checkpoint(find_release(filename), map_location)
 
 
+def forget_config(content: object) -> object:
+    """Drop ``meta.config`` from a checkpoint, which mmengine's Runner would run to resume it.
+
+    mmengine itself saves none; the config that it does save, as ``meta.cfg``, is only text to it.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return content
+
+
+def read_without_config(original: Callable) -> classmethod:
+    """Wrap mmengine's ``CheckpointLoader.load_checkpoint``."""
+
+    @functools.wraps(original)
+    def load_checkpoint(cls, *args, **kwargs):
+        return forget_config(original(*args, **kwargs))
+
+    load_checkpoint.knows_glmix_mm = True
+    return classmethod(load_checkpoint)
+
+
 def install() -> None:
     """Make every way in which mmengine reads checkpoints work, and safe."""
+    if not getattr(CheckpointLoader.load_checkpoint, 'knows_glmix_mm', False):
+        CheckpointLoader.load_checkpoint = read_without_config(CheckpointLoader.load_checkpoint)
     torch.serialization.add_safe_globals(admitted())
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes=SCHEME, loader=load_from_glmix, force=True)

@@ -329,6 +329,9 @@ def content():
         for way in ('pretrained', 'test'):
             run = saved(with_weight(lambda w, dtype=dtype: w.to(dtype)))(way)
             yield Case('weights', f'a weight in {name}', way, 'converted to float32', run)
+    average = saved(lambda bench: dict(bench.content, ema_state_dict={'w': KEYLESS / 0}))
+    words = ('wrong.pth', 'cannot resume', 'ema: w')
+    yield Case('weights', 'an average: infinity', 'resume', REFUSED, average('resume'), words)
     key = 'backbone.stages.0.embed.1.running_var'
     run = saved(with_weight(put(0, float('nan')), key))('test')
     yield Case('weights', 'a statistic: NaN', 'test', REFUSED, run, ('wrong.pth', 'running_var'))
@@ -456,6 +459,20 @@ def records():
     for what, entries in harmless.items():
         run = saved(replaced(**entries))('test')
         yield Case('records', what, 'test', 'the record is passed over', run)
+
+    for what, info in {
+        'log: a file elsewhere to remove': dict(outdated=['../../precious.pth']),
+        'log: a folder elsewhere to remove': dict(outdated=['/home']),
+        'log: its own folder to remove': dict(outdated=['..']),
+        'log: a number to remove': dict(outdated=3),
+        'log: steps that are paths': dict(keep_ckpt_ids=['/../../precious']),
+        'log: a best checkpoint of no name': dict(best_ckpt=[1]),
+        'log: -5 batches done': dict(done_in_epoch=-5),
+        'log: text': 'x',
+    }.items():
+        run = saved(replaced(message_hub=dict(runtime_info=info)))('resume')
+        words = ('wrong.pth', 'cannot resume', 'message_hub.runtime_info')
+        yield Case('records', what, 'resume', REFUSED, run, words)
 
     def itself(bench):
         content = dict(bench.content)

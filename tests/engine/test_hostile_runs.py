@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from glmix_mm.engine import predict
@@ -13,6 +14,7 @@ from glmix_mm.engine import test as testing
 from glmix_mm.engine import train as training
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.replay import ExactEpochBasedTrainLoop
+from glmix_mm.platform.checkpoint import read_checkpoint
 
 
 @pytest.fixture
@@ -69,6 +71,21 @@ def test_a_broken_image_after_a_checkpoint(
     assert f'; the last checkpoint, {kept}, is intact; ' in last_line(capsys)
     path.write_bytes(whole)
     assert run(training.main, command[2:]) == 0
+
+
+@pytest.mark.parametrize('key', ['config', 'cfg'])
+def test_a_config_in_a_resumed_checkpoint_is_not_run(key, nano_detector, demo_root, tmp_path):
+    folders = ['--data-root', str(demo_root), '--work-dir', str(tmp_path / 'wd')]
+    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_begin=9']
+    assert run(training.main, [nano_detector, *folders, '--from-scratch', *options]) == 0
+    path, trace = tmp_path / 'wd' / 'epoch_1.pth', tmp_path / 'trace'
+    content = read_checkpoint(path)
+    content['meta'][key] = f'import os\nos.mkdir({str(trace)!r})\n'
+    torch.save(content, path)
+    options[1] = 'train_cfg.max_epochs=2'
+    assert run(training.main, [nano_detector, *folders, '--resume', *options]) == 0
+    assert read_checkpoint(tmp_path / 'wd' / 'epoch_2.pth')['meta']['iter'] == 4
+    assert not trace.exists()
 
 
 def thin_set(broken_set):
