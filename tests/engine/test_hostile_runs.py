@@ -80,7 +80,7 @@ def test_a_config_in_a_resumed_checkpoint_is_not_run(key, nano_detector, demo_ro
     assert run(training.main, [nano_detector, *folders, '--from-scratch', *options]) == 0
     path, trace = tmp_path / 'wd' / 'epoch_1.pth', tmp_path / 'trace'
     content = read_checkpoint(path)
-    content['meta'][key] = f'import os\nos.mkdir({str(trace)!r})\n'
+    content['meta'][key] = f"made = __import__('os').mkdir({str(trace)!r})\n"
     torch.save(content, path)
     options[1] = 'train_cfg.max_epochs=2'
     assert run(training.main, [nano_detector, *folders, '--resume', *options]) == 0
