@@ -77,6 +77,22 @@ def file_names(folder: str) -> set[str]:
         return set()
 
 
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a text file that are not empty.
+
+    Raises:
+        UserError: it is no text in UTF-8.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'{path}: is not text in UTF-8 (byte {error.start}); save it as such, with an entry a '
+            'line'
+        ) from error
+
+
 def require_images(
     source: str, folder: str, names: Iterable[str], mend: str, what: str = 'images'
 ) -> None:

@@ -70,7 +70,7 @@ class Signals:
         if self.received and signum == signal.SIGINT and self._alone:
             raise Interrupted('stopped at once by a second Ctrl-C; nothing was saved', signum)
         if not self.received and self._speaks:
-            when = 'after this step' if self._alone else 'soon, all processes at one step'
+            when = 'after this step' if self._alone else 'with the other processes, in a few steps'
             # Not print: the signal may have come in the middle of one.
             os.write(2, f'{name}: stopping {when}\n'.encode())
         self.received = self.received or signum

@@ -125,7 +125,7 @@ def test_under_torchrun_a_repeated_ctrl_c_changes_nothing(speaks, capfd):
     for _ in range(2):
         signals(signal.SIGINT, None)
     assert signals.received == signal.SIGINT
-    said = 'SIGINT: stopping soon, all processes at one step\n'
+    said = 'SIGINT: stopping with the other processes, in a few steps\n'
     assert capfd.readouterr().err == (said if speaks else '')
 
 
