@@ -222,13 +222,14 @@ def model_settings(meta: Mapping) -> dict:
     """
     try:
         statements = ast.parse(meta.get('cfg') or '').body
+        found = [
+            _literal(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model'
+        ]
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return {}
-    for statement in statements:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model':
-            value = _literal(statement.value)
-            return value if isinstance(value, dict) else {}
-    return {}
+    return found[0] if found and isinstance(found[0], dict) else {}
 
 
 def _literal(node: ast.expr):

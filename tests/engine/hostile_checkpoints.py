@@ -459,6 +459,21 @@ def records():
     for what, entries in harmless.items():
         run = saved(replaced(**entries))('test')
         yield Case('records', what, 'test', 'the record is passed over', run)
+    # Where the weights do not fit, the config is read for the message.
+    for what, text in {
+        'text': 'x =',
+        '100,000 brackets': '(' * 100_000,
+        'not text': 3,
+        'calls': "model = __import__('os').system('false')",
+        '150 dicts in dicts': f'model = {"dict(a=" * 150}1{")" * 150}',
+        '150 lists in lists': f'model = dict(a={"[" * 150}{"]" * 150})',
+        '900 names of names': f'a{".b" * 900} = 1',
+        'a model that is a list': 'model = [1]',
+        'types that are none': 'model = dict(type=[3], backbone=dict(type=dict(a=1), arch=b""))',
+    }.items():
+        change = saved(replaced(meta=dict(cfg=text), state_dict={'w': KEYLESS}))
+        words = ('wrong.pth does not fit', 'missing')
+        yield Case('records', f'config: {what}, others', 'test', REFUSED, change('test'), words)
 
     for what, info in {
         'log: a file elsewhere to remove': dict(outdated=['../../precious.pth']),
