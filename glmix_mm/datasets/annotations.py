@@ -88,15 +88,6 @@ def is_pointless(mask: object) -> bool:
     )
 
 
-def scoring_mistake(entry: Mapping) -> str:
-    """Return why pycocotools could not score rightly against an annotation, or ''."""
-    if 'iscrowd' not in entry:
-        return "has no 'iscrowd', which pycocotools needs; add iscrowd=0"
-    if entry['id'] == 0:
-        return 'has the id 0, whose matches pycocotools counts as misses; count ids from 1'
-    return ''
-
-
 def mask_scoring_mistake(entry: Mapping) -> str:
     """Return why pycocotools could not read an annotation's mask to score against it, or ''."""
     mask = entry.get('segmentation')
@@ -118,14 +109,16 @@ def _run_length_mistake(mask: Mapping, height: int, width: int) -> str:
     if lengths is None:
         return f'run lengths {_short(counts)} cannot be read'
     total = sum(lengths)
-    if total != height * width or min(lengths) < 0:
+    if min(lengths, default=0) < 0:
+        return f'run lengths {_short(counts)} have the negative length {min(lengths)}'
+    if total != height * width:
         return f'run lengths sum up to {total} instead of {height} x {width} = {height * width}'
     return ''
 
 
 def run_lengths_of(text: str) -> list[int] | None:
     """Decode COCO's compressed run lengths; None if they can't be."""
-    codes = np.frombuffer(text.encode('ascii', 'replace'), np.uint8).astype(np.int64) - FIRST
+    codes = np.frombuffer(text.encode('utf-8', 'replace'), np.uint8).astype(np.int64) - FIRST
     if not codes.size or codes.min() < 0 or codes.max() > 2 * CONTINUES - 1:
         return None
     last = codes & CONTINUES == 0

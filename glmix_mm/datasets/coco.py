@@ -1,5 +1,6 @@
 """Checks of a COCO-style data set: the json file, its images, its categories."""
 
+import codecs
 import json
 import os
 from collections import Counter
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
+from ..platform import scoring
 from .annotations import (
     box_mistake,
     id_mistake,
     image_mistake,
     mask_mistake,
     mask_scoring_mistake,
-    scoring_mistake,
 )
 from .paths import COCO_LAYOUT, Place, require_images, some
 from .survey import Survey, survey_images
@@ -24,6 +25,7 @@ from .survey_coco import Annotations, read_annotations, survey_annotations
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
 BOX_KEYS = ('id', 'image_id', 'category_id', 'bbox', 'area')
 CATEGORY_KEYS = ('id', 'name')
+BYTE_ORDER_MARK = '\ufeff'
 WRITTEN = 20  # classes that a message lists for copying
 
 
@@ -39,8 +41,8 @@ class CocoFile:
         annotated: whether the file has annotations at all (test-dev's has none).
         annotations: what its annotations hold.
         bad_mask: what is wrong with the first annotation whose mask can't be read, or ''.
-        unscorable: why pycocotools could not score boxes against an annotation, or ''.
-        unscorable_mask: the same of masks.
+        completed: what there is to say of what mmdet's reading is made to complete.
+        unscorable_mask: why pycocotools could not score against an annotation's mask, or ''.
     """
 
     image_names: dict
@@ -50,7 +52,7 @@ class CocoFile:
     annotated: bool
     annotations: Annotations
     bad_mask: str
-    unscorable: str
+    completed: tuple[str, ...]
     unscorable_mask: str
 
 
@@ -117,10 +119,10 @@ def check_coco(
     if with_masks and found.bad_mask:
         raise UserError(f'{path}: {found.bad_mask}')
     notes = _check_categories(path, found, dataset.metainfo['classes'])
-    for evaluator in evaluators:
-        _check_evaluator(evaluator, path, found, place, files)
+    scored = [_check_evaluator(evaluator, path, found, place, files) for evaluator in evaluators]
     survey = _survey(dataset, folder, found, key, with_masks)
     survey.notes = notes + survey.notes
+    survey.notes += dict.fromkeys(note for file in scored for note in file.completed)
     return survey
 
 
@@ -150,18 +152,21 @@ def read_coco(path: str, place: Place) -> Mapping:
         raise place.missing(path, 'is missing', COCO_LAYOUT)
     try:
         with open(path, encoding='utf-8') as file:
-            content = json.load(file)
+            if file.read(1) == BYTE_ORDER_MARK:
+                raise UserError(
+                    f'{path}: begins with a byte order mark, which pycocotools cannot read; save '
+                    'it as UTF-8 without one'
+                )
+            file.seek(0)
+            content = json.load(file, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        if 'BOM' in error.msg:
-            raise UserError(
-                f'{path}: begins with a byte order mark, which no reader of json takes; save it as '
-                'UTF-8 without one'
-            ) from error
         raise UserError(
             f'{path}: is not json: {error.msg} at line {error.lineno}, column {error.colno} '
             f'(character {error.pos} of {os.path.getsize(path)} bytes); copy or download it again'
         ) from error
     except UnicodeDecodeError as error:
+        if _is_wide_text(path):
+            raise UserError(f'{path}: is text in UTF-16 or UTF-32; save it as UTF-8') from error
         raise UserError(
             f'{path}: is not json but binary (byte {error.start} is not UTF-8); expected '
             "COCO's annotations, unpacked"
@@ -177,12 +182,32 @@ def read_coco(path: str, place: Place) -> Mapping:
     return content
 
 
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    """Return the dict of a json object, unless it says two things of the same.
+
+    Raises:
+        ValueError: a key is there twice. Python's json would take the last without a word.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f'an object in it has {twice!r} twice')
+    return found
+
+
+def _is_wide_text(path: str) -> bool:
+    with open(path, 'rb') as file:
+        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
 def _summarise(path: str, content: Mapping) -> CocoFile:
     boxes = content.get('annotations') or []
     _require_entries(path, 'images', content['images'], IMAGE_KEYS, image_mistake)
     _require_entries(path, 'annotations', boxes, BOX_KEYS, box_mistake)
     _require_entries(path, 'categories', content['categories'], CATEGORY_KEYS, _category_mistake)
     _require_unique(path, 'categories', content['categories'], 'name')
+    for entry in ('images', 'categories'):
+        _require_one_kind(path, entry, content[entry])
     names = {category['id']: category['name'] for category in content['categories']}
     images = {image['id']: image for image in content['images']}
     _require_references(path, boxes, 'category_id', names, 'categories')
@@ -198,7 +223,7 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
         annotated='annotations' in content,
         annotations=read_annotations(content, names, sound_masks=not bad_mask),
         bad_mask=bad_mask,
-        unscorable=_first(boxes, scoring_mistake),
+        completed=tuple(scoring.describe(boxes, path)),
         unscorable_mask=_first(sound, mask_scoring_mistake),
     )
 
@@ -266,6 +291,16 @@ def _require_unique(path: str, entry: str, items: Sequence[Mapping], key: str) -
         )
 
 
+def _require_one_kind(path: str, entry: str, items: Sequence[Mapping]) -> None:
+    """Check that ids can be sorted, as pycocotools does: all numbers, or all strings."""
+    texts = [item['id'] for item in items if isinstance(item['id'], str)]
+    if 0 < len(texts) < len(items):
+        raise UserError(
+            f'{path}: {entry} have ids of two kinds, strings such as {texts[0]!r} and numbers; '
+            'pycocotools needs one kind'
+        )
+
+
 def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> list[str]:
     """Compare a file's category names with the data set's classes; return what is to be told.
 
@@ -307,26 +342,25 @@ def _class_line(names: Sequence[str]) -> str:
 
 def _check_evaluator(
     evaluator: Mapping, path: str, found: CocoFile, place: Place, files: CocoFiles
-) -> None:
-    """Check that a metric's own annotation file is there and knows the data set's images."""
+) -> CocoFile:
+    """Check that a metric's annotation file is there and knows the data set's images; return it."""
     other = evaluator.get('ann_file')
     scored = files.read(other, place) if other else found
     _check_scorable(other or path, scored, evaluator)
     if scored is found:
-        return
+        return scored
     unknown = set(found.image_names) - set(scored.image_names)
     if unknown:
         raise UserError(
             f'{place.split}_evaluator.ann_file={other}: lacks {len(unknown)} of the '
             f"{len(found.image_names)} images of the data set's {path}; give both the same file"
         )
+    return scored
 
 
 def _check_scorable(path: str, scored: CocoFile, evaluator: Mapping) -> None:
     """Check that pycocotools will read the file that a metric scores against as it is meant."""
-    metrics = evaluator.get('metric', 'bbox')
-    mistakes = [] if evaluator.get('format_only') else [scored.unscorable]
-    if mistakes and 'segm' in metrics:
-        mistakes += [scored.bad_mask, scored.unscorable_mask]
-    for mistake in filter(None, mistakes):
+    if evaluator.get('format_only') or 'segm' not in evaluator.get('metric', 'bbox'):
+        return
+    for mistake in filter(None, [scored.bad_mask, scored.unscorable_mask]):
         raise UserError(f'{path}: {mistake}')

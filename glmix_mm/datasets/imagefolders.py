@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
-from .paths import IMAGENET_LAYOUT, Place, require_images, some
+from .paths import IMAGENET_LAYOUT, Place, read_lines, require_images, some
 
+DIGITS = 9  # of a class; Python refuses to read 5,000
 SHOWN_LINES = 3  # of a list that a message quotes
 
 
@@ -116,6 +117,10 @@ def _compare(split: str, names: list[str], other_split: str, others: list[str]) 
         )
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= DIGITS
+
+
 def _check_list(dataset: BaseDataset, place: Place, classes: Sequence[str] | None) -> None:
     """Check a list of lines ``PATH CLASS``, and that its images are there."""
     path = dataset.ann_file
@@ -126,9 +131,8 @@ def _check_list(dataset: BaseDataset, place: Place, classes: Sequence[str] | Non
             f'{place.split} data: {path} numbers the classes but does not name them; set '
             'metainfo=dict(classes=...) of the data set'
         )
-    with open(path, encoding='utf-8') as file:
-        lines = [line.strip().rsplit(' ', 1) for line in file if line.strip()]
-    wrong = [' '.join(line) for line in lines if len(line) != 2 or not line[1].isdecimal()]
+    lines = [line.rsplit(' ', 1) for line in read_lines(path)]
+    wrong = [' '.join(line) for line in lines if len(line) != 2 or not _is_number(line[1])]
     if wrong or not lines:
         raise UserError(
             f'{path}: {len(wrong)} of its {len(lines)} lines have no label '

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
-from .paths import ADE_LAYOUT, Place, some
+from .paths import ADE_LAYOUT, Place, read_lines, some
 from .survey import DECODED, Survey, evenly, in_threads
 from .survey_labels import count_labels, refuse_other_archives, survey_label_maps
 
@@ -74,8 +74,7 @@ def _listed(dataset: BaseDataset, place: Place) -> set[str]:
     """Return the names that ``ann_file`` lists, one a line."""
     if not os.path.isfile(dataset.ann_file):
         raise place.missing(dataset.ann_file, 'is missing', ADE_LAYOUT)
-    with open(dataset.ann_file, encoding='utf-8') as file:
-        return {line.strip() for line in file if line.strip()}
+    return set(read_lines(dataset.ann_file))
 
 
 def _walk(folder: str) -> Iterator[str]:

@@ -73,8 +73,24 @@ def file_names(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # none of this name, or a name that none can have
         return set()
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a text file that are not empty.
+
+    Raises:
+        UserError: it is no text in UTF-8.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'{path}: is not text in UTF-8 (byte {error.start}); save it as such, with an entry a '
+            'line'
+        ) from error
 
 
 def require_images(

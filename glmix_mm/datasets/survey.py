@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import cv2
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
-from ..platform.images import ON_ITS_SIDE, ORIENTATION
+from ..platform.images import ON_ITS_SIDE, ORIENTATION, decode_image, refuse_endless
+from ..platform.loading import read_bytes
 
 HEADERS = 5000  # images whose size is read: about 0.1 ms each
 DECODED = 400  # images, or label maps, that are decoded: about 5 ms each
@@ -92,25 +94,40 @@ def read_size(path: str, decode: bool = False) -> tuple[int, int]:
     Raises:
         UserError: it can't be read.
     """
+    refuse_endless(path)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of large images and damaged EXIF
         try:
             with Image.open(path) as image:
                 width, height = image.size
                 turned = _orientation(image) in ON_ITS_SIDE
-                if decode:
-                    image.load()
         except UNREADABLE as error:
             other = cv2.imread(path) if isinstance(error, UnidentifiedImageError) else None
             if other is not None:  # of a kind that only OpenCV reads
                 return other.shape[1], other.shape[0]
             raise UserError(f'{os.path.abspath(path)}: cannot be read ({error})') from error
+    if decode:
+        _decode(path)
     return (height, width) if turned else (width, height)
+
+
+def _decode(path: str) -> None:
+    """Decode an image as training does, with the same checks.
+
+    Raises:
+        UserError: it can't be decoded.
+    """
+    name = os.path.abspath(path)
+    data = read_bytes(name)
+    pixels = np.frombuffer(data, np.uint8)
+    decode_image(data, name, lambda: cv2.imdecode(pixels, cv2.IMREAD_COLOR))
 
 
 def _orientation(image: Image.Image) -> int:
     # To look for it behind a PNG's pixels would decode them.
     known = image.format != 'PNG' or 'exif' in image.info
+    if image.format == 'TIFF':  # which Pillow itself turns
+        return 1
     return image.getexif().get(ORIENTATION, 1) if known else 1
 
 

@@ -7,11 +7,18 @@ from contextlib import contextmanager
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..datasets.paths import some
 from ..errors import UserError
 from .cli import one_line
+from .resume import SafeCheckpointHook
+
+
+class Stopped(UserError):
+    """A mistake, of a file most often, ended a training that can go on once it is mended."""
 
 
 @contextmanager
@@ -23,16 +30,22 @@ def blame_files(cfg: Config) -> Iterator[None]:
 
     Raises:
         UserError: either of both happened; anything else passes.
+        Stopped: a training ended that had saved something.
     """
     try:
         yield
     except UserError as error:
-        images = _images(error)
-        if not images or any(image in str(error) for image in images):
+        images, text = _images(error), str(error)
+        if images and not any(image in text for image in images):
+            text += f'; images of the batch: {some(images)}'
+        kept = _last_checkpoint(error)
+        if kept and 'resume' not in text:  # else it says already what to do
+            raise Stopped(f'{text}; the last checkpoint, {kept}, is intact') from error
+        if text == str(error):
             raise
-        raise UserError(f'{error}; images of the batch: {some(images)}') from error
+        raise UserError(text) from error
     except Exception as error:
-        if not _in_resume(error):
+        if not (_in_resume(error) or (cfg.get('resume') and _in_optimizer(error))):
             raise
         raise UserError(
             f'{cfg.load_from}: cannot resume, for its state does not fit this run '
@@ -45,6 +58,25 @@ def _in_resume(error: Exception) -> bool:
     """Tell whether an exception arose while mmengine's Runner restored its state."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(frame.f_code is Runner.resume.__code__ for frame in frames)
+
+
+def _in_optimizer(error: Exception) -> bool:
+    """Tell whether an optimizer did not find what it needs in its state."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    at_work = any(isinstance(frame.f_locals.get('self'), Optimizer) for frame in frames)
+    return at_work and isinstance(error, (AttributeError, KeyError, TypeError))
+
+
+def _last_checkpoint(error: Exception) -> str:
+    """Return what a training had saved last, or gone on from, when an exception arose, or ''."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code in (Runner.train.__code__, FlexibleRunner.train.__code__):
+            runner = frame.f_locals['self']
+            savers = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+            saved = [hook.last_ckpt for hook in savers if getattr(hook, 'last_ckpt', None)]
+            going_on = runner._load_from if runner._resume else ''
+            return saved[0] if saved else going_on
+    return ''
 
 
 def _images(error: Exception) -> list[str]:

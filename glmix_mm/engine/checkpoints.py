@@ -149,7 +149,7 @@ def check_classes(checkpoint: Mapping, path: str, cfg: Config, split: str) -> No
         UserError: the classes or their order differ.
     """
     trained = trained_meta(checkpoint).get('classes')
-    if not isinstance(trained, (list, tuple)):
+    if trained is None:
         return
     dataset = next(unwrap(cfg[f'{split}_dataloader'].dataset))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -170,10 +170,24 @@ def record_of(checkpoint: Mapping) -> Mapping:
     return meta if isinstance(meta, Mapping) else {}
 
 
-def trained_meta(checkpoint: Mapping) -> Mapping:
-    """Return what a checkpoint records of its data set, or {} where it does not."""
+def trained_meta(checkpoint: Mapping) -> dict:
+    """Return the classes and palette that a checkpoint records, where they are such."""
     meta = record_of(checkpoint).get('dataset_meta')
-    return meta if isinstance(meta, Mapping) else {}
+    meta = meta if isinstance(meta, Mapping) else {}
+    checks = dict(classes=_are_names, palette=_are_colours)
+    return {key: meta[key] for key, are in checks.items() if are(meta.get(key))}
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
+def _are_colours(value: object) -> bool:
+    def is_colour(item: object) -> bool:
+        numbers = item if isinstance(item, (list, tuple)) else ()
+        return len(numbers) == 3 and all(isinstance(n, int) and 0 <= n <= 255 for n in numbers)
+
+    return isinstance(value, (list, tuple)) and all(map(is_colour, value))
 
 
 def _listing(classes: Iterable[str]) -> str:
@@ -208,13 +222,14 @@ def model_settings(meta: Mapping) -> dict:
     """
     try:
         statements = ast.parse(meta.get('cfg') or '').body
+        found = [
+            _literal(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model'
+        ]
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return {}
-    for statement in statements:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model':
-            value = _literal(statement.value)
-            return value if isinstance(value, dict) else {}
-    return {}
+    return found[0] if found and isinstance(found[0], dict) else {}
 
 
 def _literal(node: ast.expr):

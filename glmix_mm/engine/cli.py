@@ -13,6 +13,7 @@ from mmengine.config import DictAction
 from ..errors import UserError
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+LONGEST = 4000  # characters of a message
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
@@ -37,7 +38,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         return 1
     except KeyboardInterrupt as stop:
         sys.stdout.flush()
-        print(str(stop) or 'interrupted', file=sys.stderr, flush=True)
+        said = str(stop) if hasattr(stop, 'signum') else 'interrupted'
+        if said:  # of several processes, one says it
+            print(said, file=sys.stderr, flush=True)
         return 128 + getattr(stop, 'signum', signal.SIGINT)
     return 0
 
@@ -52,8 +55,15 @@ def one_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     if any(line.startswith('Original Traceback') for line in lines):
-        return lines[-1].removeprefix(f'{type(error).__module__}.{type(error).__qualname__}: ')
-    return ' '.join(lines)
+        lines = [lines[-1].removeprefix(f'{type(error).__module__}.{type(error).__qualname__}: ')]
+    return printable(' '.join(lines))
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, which names in files may hold, and cut if long."""
+    if len(text) > LONGEST:
+        text = f'{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}'
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def find_device(name: str | None, option: str = '--device ') -> torch.device:

@@ -14,6 +14,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
+from .launch import is_first
 from .replay import DONE_IN_EPOCH
 from .resume import SafeCheckpointHook
 
@@ -22,7 +23,7 @@ PERIOD = 10  # steps between the questions to the other processes whether one wa
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the run; the message says where it stands.
+    """A signal ended the run; the message says where it stands, in one process of several.
 
     Attributes:
         signum: the signal.
@@ -36,15 +37,20 @@ class Interrupted(KeyboardInterrupt):
 class Signals:
     """Keeps a signal until the step under way is done.
 
+    Args:
+        alone: whether there is no other process.
+        speaks: whether this process is the one that says what happens.
+
     Attributes:
         received: the signal that came first, or 0.
         training: whether there is a step to wait for; if not, a signal ends the run at once.
     """
 
-    def __init__(self, alone: bool):
+    def __init__(self, alone: bool, speaks: bool = True):
         self.received = 0
         self.training = False
         self._alone = alone
+        self._speaks = speaks
         self._process = os.getpid()
 
     def __call__(self, signum: int, frame) -> None:
@@ -58,13 +64,15 @@ class Signals:
             return
         name = signal.Signals(signum).name
         if not self.training:
-            raise Interrupted(f'stopped by {name} before the first step', signum)
+            said = f'stopped by {name} before the first step' if self._speaks else ''
+            raise Interrupted(said, signum)
         # torchrun repeats a Ctrl-C that the terminal has sent already.
         if self.received and signum == signal.SIGINT and self._alone:
             raise Interrupted('stopped at once by a second Ctrl-C; nothing was saved', signum)
-        if not self.received:
+        if not self.received and self._speaks:
+            when = 'after this step' if self._alone else 'with the other processes, in a few steps'
             # Not print: the signal may have come in the middle of one.
-            os.write(2, f'{name}: stopping after this step\n'.encode())
+            os.write(2, f'{name}: stopping {when}\n'.encode())
         self.received = self.received or signum
 
     @staticmethod
@@ -82,7 +90,7 @@ def kept_signals(launcher: str) -> Iterator[Signals]:
     Args:
         launcher: what started the processes; 'none' for a process on its own.
     """
-    signals = Signals(alone=launcher == 'none')
+    signals = Signals(launcher == 'none', is_first(launcher))
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return

@@ -113,6 +113,11 @@ def is_first_on_machine(launcher: str) -> bool:
     return launcher == 'none' or os.environ.get(LOCAL_RANK_VARIABLES[launcher], '0') == '0'
 
 
+def is_first(launcher: str) -> bool:
+    """Return whether this process is the first of all."""
+    return launcher == 'none' or os.environ.get(RANK_VARIABLES[launcher], '0') == '0'
+
+
 def _check_gpu() -> None:
     rank, count = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
     if get_device() == 'cuda' and rank >= count:

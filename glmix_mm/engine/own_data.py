@@ -15,7 +15,7 @@ from mmengine.config import Config, ConfigDict
 from ..datasets.coco import read_coco
 from ..datasets.labelmaps import IGNORED
 from ..datasets.layout import heads_classes, unwrap
-from ..datasets.paths import Place, some
+from ..datasets.paths import Place, read_lines, some
 from ..datasets.survey import of_all
 from ..datasets.survey_labels import refuse_other_archives, sample
 from ..errors import UserError
@@ -263,8 +263,8 @@ def _name_labels(root: Path, labels: Sequence[int], looked: str) -> tuple[list[s
     """
     path, top = root / CLASSES, labels[-1] if labels else 0
     if path.is_file():
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        # Some editors begin a file with a byte order mark.
+        names = [line.removeprefix('\ufeff') for line in read_lines(str(path))]
         if top > len(names):
             raise UserError(
                 f'{path.absolute()}: names {len(names)} classes, but the label maps ({looked} '

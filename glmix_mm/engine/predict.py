@@ -17,7 +17,8 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, DefaultScope
 
-from ..datasets.layout import unwrap
+from ..datasets.layout import heads_classes, unwrap
+from ..datasets.paths import some
 from ..errors import UserError
 from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
@@ -108,7 +109,7 @@ def find_classes(cfg: Config, checkpoint: dict) -> dict:
     """Return names and colours of the classes.
 
     Raises:
-        UserError: there are no names.
+        UserError: there are no names, or not as many as the model has classes.
     """
     dataset = next(unwrap(cfg.test_dataloader.dataset))
     with DefaultScope.overwrite_default_scope(cfg.default_scope), config_mistakes(cfg.filename):
@@ -120,6 +121,13 @@ def find_classes(cfg: Config, checkpoint: dict) -> dict:
             f'{cfg.filename}: neither the checkpoint nor test_dataloader.dataset names classes; '
             'set its metainfo=dict(classes=...)'
         )
+    for key, count in heads_classes(cfg.model, 'model'):
+        if count != len(classes):
+            named = 'the checkpoint' if trained.get('classes') else 'test_dataloader.dataset'
+            raise UserError(
+                f'{cfg.filename}: {key}={count}, but {named} names {len(classes)} classes '
+                f'({some(classes)}); give a checkpoint, or metainfo=dict(classes=...), that fits'
+            )
     palettes = [palette for palette in (own.get('palette'), trained.get('palette')) if palette]
     fitting = [palette for palette in palettes if len(palette) == len(classes)]
     palette = fitting[0] if fitting else distinct_colours(len(classes))

@@ -9,9 +9,12 @@ trained on are skipped without being read, and the number of workers changes not
 
 import ctypes
 import itertools
+import multiprocessing
+import os
 import random
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,13 +55,25 @@ def reseed(seed: int, rank: int, step: int, place: int) -> None:
 
 @FUNCTIONS.register_module()
 def end_with_parent(worker_id: int) -> None:
-    """Let Linux end a data-loading worker when its training is killed.
+    """Let Linux end a data-loading worker when its training is killed, and by nobody else.
 
     PyTorch's own watch over the parent is not enough: a worker that still has a sample to send
-    waits forever for somebody to read it.
+    waits forever for somebody to read it. And torchrun, Slurm and systemd send SIGTERM to all
+    processes: if the workers went first, the training could not end its step and save.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all as well
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    """Wait for the parent's SIGTERM, then end the process; pass over all others."""
+    parent = multiprocessing.parent_process().pid
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 class SeededDataset:
@@ -192,7 +207,7 @@ class _ExactLoop:
         if not self._iter or self.runner.message_hub.get_info(DONE_IN_EPOCH):
             return
         noted = Path(self.runner.work_dir) / VALIDATED
-        done = noted.is_file() and noted.read_text() == str(self._iter)
+        done = noted.is_file() and noted.read_text(errors='replace') == str(self._iter)
         missed = torch.tensor(int(not done))
         broadcast(missed)  # one process decides for all: folders may differ between machines
         if missed:

@@ -7,17 +7,21 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
+from torch import Tensor
 
 from ..datasets.paths import some
 from ..errors import UserError
+from ..models.pretrained import is_state
 from ..platform.files import TEMPORARY, write_atomically
 from ..platform.states import is_finite
 from .checkpoints import read, weights_of
-from .replay import VALIDATED
+from .replay import DONE_IN_EPOCH, VALIDATED
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')  # of the checkpoints that mmengine saves
 INTERRUPTED = 'interrupted.pth'  # saved by a signal; goes when the next of those is saved
 OUTDATED = 'outdated'  # what the message hub calls the files that a checkpoint makes needless
+LARGEST = 2**32 - 1  # seed that numpy takes; steps and epochs stay below it
+KEPT, BEST = 'keep_ckpt_ids', 'best_ckpt'  # mmengine's names for the checkpoints that are there
 POINTER = 'last_checkpoint'  # mmengine's file that holds the newest one's path
 
 
@@ -59,7 +63,7 @@ def saved_checkpoints(folder: Path) -> list[Path]:
     interrupted = folder / INTERRUPTED
     paths = [interrupted, *paths] if interrupted.is_file() else paths
     pointer = folder / POINTER
-    text = pointer.read_text().strip() if pointer.is_file() else ''
+    text = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
     if not text:
         return paths
     # The run may have been moved since, or save its checkpoints in a folder of their own.
@@ -82,15 +86,22 @@ def read_resumable(path: str) -> dict:
     for key in ('optimizer', 'message_hub'):
         if key not in missing and not isinstance(checkpoint[key], Mapping):
             missing.append(f'{key} (found {type(checkpoint[key]).__name__})')
-    for key in ('epoch', 'iter'):
-        if key in progress and not (isinstance(progress[key], int) and progress[key] >= 0):
-            missing.append(f'meta.{key} (found {progress[key]!r})')
+    if not missing:
+        missing += _unsound_log(checkpoint['message_hub'])
+    if not missing and not _are_groups(checkpoint['optimizer'].get('param_groups', [])):
+        missing.append('sound optimizer.param_groups')
+    for key in ('epoch', 'iter', 'seed'):
+        number = progress.get(key)
+        if number is not None and not _is_count(number):
+            missing.append(f'meta.{key} (found {number!r})')
     if missing:
         raise UserError(
             f'{path}: cannot resume, for it has no {", ".join(missing)}; to start from its '
             f'weights: --cfg-options load_from={path}'
         )
     state = weights_of(checkpoint, path)
+    averaged = checkpoint.get('ema_state_dict')
+    state |= {f'ema: {key}': averaged[key] for key in averaged} if is_state(averaged) else {}
     wrong = [key for key, value in state.items() if not is_finite(value)]
     if wrong:
         raise UserError(
@@ -98,6 +109,52 @@ def read_resumable(path: str) -> dict:
             f'({some(wrong)}): the run had broken down before it was saved'
         )
     return checkpoint
+
+
+def _unsound_log(log: Mapping) -> list[str]:
+    """Return the entries of a run's log that are not what the run would go on with.
+
+    Some name files that are to be removed: they must lie in the run's folder.
+    """
+    info = log.get('runtime_info', {})
+    if not isinstance(info, Mapping):
+        return ['sound message_hub.runtime_info']
+    checks = {DONE_IN_EPOCH: _is_count, OUTDATED: _are_names, KEPT: _are_counts}
+    checks |= {key: _is_text for key in info if str(key).startswith(BEST)}
+    return [
+        f'sound message_hub.runtime_info.{key} (found {info[key]!r})'
+        for key, is_sound in checks.items()
+        if key in info and not is_sound(info[key])
+    ]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LARGEST
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_count, value))
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _are_names(value: object) -> bool:
+    """Tell whether these are names of files, without a folder."""
+    return isinstance(value, list) and all(
+        isinstance(name, str) and name == Path(name).name and name != '..' for name in value
+    )
+
+
+def _are_groups(groups: object) -> bool:
+    """Tell whether an optimizer's state has its parameters in groups, as torch saves them."""
+    return isinstance(groups, list) and all(
+        isinstance(group, Mapping)
+        and isinstance(group.get('params'), list)
+        and isinstance(group.get('lr', 0.0), (int, float, Tensor))
+        for group in groups
+    )
 
 
 @HOOKS.register_module()
@@ -118,7 +175,7 @@ class SafeCheckpointHook(CheckpointHook):
         if not is_main_process():
             return
         for name in runner.message_hub.get_info(OUTDATED, []):
-            self._remove(self._path(name))
+            self._remove(self._path(Path(name).name))
         for path in Path(self.out_dir).glob(TEMPORARY.format(name='*.pth')):
             path.unlink(missing_ok=True)
         if not runner.iter:
@@ -213,5 +270,5 @@ class SafeCheckpointHook(CheckpointHook):
         full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
         outdated = self.keep_ckpt_ids[0] if full else None
         self.keep_ckpt_ids.append(step)  # a deque of this length: the oldest falls out
-        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        runner.message_hub.update_info(KEPT, list(self.keep_ckpt_ids))
         return outdated

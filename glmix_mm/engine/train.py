@@ -12,13 +12,13 @@ from torch import nn
 from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..platform.releases import SCHEME, find_release
-from .blame import ResumedStateHook, blame_files
+from .blame import ResumedStateHook, Stopped, blame_files
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
 from .hardware import GIB, Budget, fit_to_hardware
 from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
-from .launch import build_runner, disk_guard, is_first_on_machine
+from .launch import build_runner, disk_guard, is_first, is_first_on_machine
 from .official import accept_official
 from .options import (
     apply_data_root,
@@ -108,7 +108,11 @@ def main(argv: Sequence[str]) -> None:
         train(cfg, args.resume, notes, budget, args.dry_run)
     except Interrupted as stop:
         command = resume_command(argv, cfg.launcher)
-        raise Interrupted(f'{stop}; go on with: {command}', stop.signum) from None
+        said = f'{stop}; go on with: {command}' if is_first(cfg.launcher) else ''
+        raise Interrupted(said, stop.signum) from None
+    except Stopped as stop:
+        command = resume_command(argv, cfg.launcher)
+        raise UserError(f'{stop}; once that is mended, go on with: {command}') from stop
 
 
 def read_budget(args: argparse.Namespace) -> Budget | None:

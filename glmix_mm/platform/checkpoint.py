@@ -6,10 +6,12 @@ exactly those, and those in the authors' files, and none of them can do more tha
 """
 
 import functools
+import os
 import pickle
 import re
 import zipfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +89,7 @@ def read_checkpoint(path: str | Path, map_location='cpu', kind: str = 'checkpoin
             that a checkpoint doesn't need. Nothing in it is run in any case.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # which answers for impossible names as well
         raise UserError(f'{path.absolute()}: no such {kind} file')
     try:
         check_archive(path)
@@ -105,13 +107,16 @@ def check_archive(path: Path) -> None:
     would take up more than it holds is none of torch's.
 
     Raises:
-        UserError: it claims to hold more than the file's size.
+        UserError: it claims to hold more than the file's size, or two things by the same name.
         zipfile.BadZipFile: a checksum is wrong, or the archive is damaged.
     """
     if not zipfile.is_zipfile(path):  # older torch saved plain pickles, which have no checksums
         return
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(set(names)) < len(names):
+            raise UserError(f'{path}: refused, for its archive has two entries of the same name')
         claimed = sum(entry.file_size for entry in archive.infolist())
         if claimed > size:
             raise UserError(
@@ -136,8 +141,32 @@ def load_from_glmix(filename: str, map_location=None):
     return read_checkpoint(find_release(filename), map_location)
 
 
+def forget_config(content: object) -> object:
+    """Drop ``meta.config`` from a checkpoint, which mmengine's Runner would run to resume it.
+
+    mmengine itself saves none; the config that it does save, as ``meta.cfg``, is only text to it.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return content
+
+
+def read_without_config(original: Callable) -> classmethod:
+    """Wrap mmengine's ``CheckpointLoader.load_checkpoint``."""
+
+    @functools.wraps(original)
+    def load_checkpoint(cls, *args, **kwargs):
+        return forget_config(original(*args, **kwargs))
+
+    load_checkpoint.knows_glmix_mm = True
+    return classmethod(load_checkpoint)
+
+
 def install() -> None:
     """Make every way in which mmengine reads checkpoints work, and safe."""
+    if not getattr(CheckpointLoader.load_checkpoint, 'knows_glmix_mm', False):
+        CheckpointLoader.load_checkpoint = read_without_config(CheckpointLoader.load_checkpoint)
     torch.serialization.add_safe_globals(admitted())
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes=SCHEME, loader=load_from_glmix, force=True)
@@ -148,7 +177,7 @@ def install() -> None:
 
 
 def _explain(path: Path, error: Exception, kind: str) -> str:
-    text = str(error)
+    text = re.sub(r'^\[enforce fail at [^]]*\] \. ', '', str(error))  # of torch's archive reader
     refused = re.search(r'GLOBAL ([\w.]+)', text)
     if isinstance(error, pickle.UnpicklingError) and refused:
         return (

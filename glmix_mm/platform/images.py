@@ -5,16 +5,18 @@ a truncated JPEG lacks with grey and says nothing.
 """
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 179 million, where Pillow itself refuses
 ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap the sides
+PNG_START, JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 JPEG_SCAN, JPEG_END = b'\xff\xda', b'\xff\xd9'  # start of the compressed data; end of the image
 
 
@@ -53,6 +55,16 @@ def decode_image(
     return image
 
 
+def refuse_endless(path: str | Path) -> None:
+    """Refuse what is no file: reading a pipe may wait forever, and a device may never end.
+
+    Raises:
+        UserError: the path is of such a thing. One that is not there passes.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UserError(f'{path}: is a pipe or a device; expected a file')
+
+
 def find_damage(data: bytes, source: str | Path) -> str:
     """Return what is wrong with an image file, or '' if nothing is seen without decoding it.
 
@@ -66,8 +78,11 @@ def find_damage(data: bytes, source: str | Path) -> str:
             f'{source}: claims more than {MAX_PIXELS:,} pixels in {len(data):,} bytes, too many to '
             'decode; cut it up or scale it down'
         ) from None
-    except Exception:  # OpenCV knows formats that Pillow doesn't
-        return ''
+    except UnidentifiedImageError:
+        # OpenCV knows formats that Pillow doesn't; but of these two Pillow finds what is wrong.
+        return 'damaged' if data.startswith((PNG_START, JPEG_START)) else ''
+    except Exception as error:  # such as a text in it that unpacks to gigabytes
+        return f'refused by Pillow ({error})'
     if image.format in ('JPEG', 'MPO'):
         whole = data.rfind(JPEG_END) > data.rfind(JPEG_SCAN)  # thumbnails in the header end as well
         return '' if whole else 'truncated, its end is missing'

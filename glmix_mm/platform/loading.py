@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .images import decode_image
+from .images import decode_image, refuse_endless
 
 IGNORED = 255
 WIDE = ('I', 'F')  # Pillow's modes of more than a byte a pixel
@@ -53,6 +53,7 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     Raises:
         UserError: it can't be read.
     """
+    refuse_endless(path)
     try:
         return fileio.get(path, backend_args=backend_args)
     except OSError as error:
@@ -110,22 +111,26 @@ def check_header(data: bytes, path: str) -> None:
     """Check what mmseg changes without a word as it reads a label map.
 
     Raises:
-        UserError: a number does not fit into a byte, or the map is a single row or column.
+        UserError: a number does not fit into a byte, the map is a single row or column, or its
+            format changes numbers.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            size = image.size
-            largest = np.max(np.asarray(image)) if image.mode.startswith(WIDE) else 0
+            size, kind = image.size, image.format
+            labels = np.asarray(image) if image.mode.startswith(WIDE) else np.zeros(1)
     except Exception:  # decoding it will tell
         return
     if 1 in size:
         raise UserError(
             f'{path}: is {size[0]} x {size[1]} px; label maps need two rows and two columns'
         )
-    if not largest <= IGNORED:  # not a number, either
+    if kind == 'JPEG':
+        raise UserError(f'{path}: is a JPEG, which does not keep labels as they were; use PNG')
+    strange = labels[~((labels >= 0) & (labels <= IGNORED) & (labels % 1 == 0))]  # NaN as well
+    if strange.size:
         raise UserError(
-            f'{path}: has label {largest}; label maps hold one byte a pixel, so classes up to '
-            f'{IGNORED - 1} and {IGNORED} (ignored)'
+            f'{path}: has label {strange.max()}; label maps hold one byte a pixel, so whole '
+            f'numbers from 0 to {IGNORED - 1}, and {IGNORED} (ignored)'
         )
 
 

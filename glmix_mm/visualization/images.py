@@ -10,7 +10,7 @@ import numpy as np
 from ..engine.cli import one_line
 from ..errors import UserError
 from ..platform.files import write_atomically
-from ..platform.images import decode_image
+from ..platform.images import decode_image, refuse_endless
 from .videos import is_video
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -46,6 +46,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, or it is no image, damaged, or too large.
     """
+    refuse_endless(path)
     try:
         data = path.read_bytes()
     except OSError as error:

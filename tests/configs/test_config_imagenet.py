@@ -1,6 +1,7 @@
 """The ImageNet configs: which there are, whose settings, and what their schedules come to."""
 
 import pytest
+import torch
 from mmcv.transforms import Compose
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from mmengine.registry import (
@@ -13,6 +14,7 @@ from mmengine.registry import (
     DefaultScope,
 )
 from mmpretrain.registry import BATCH_AUGMENTS
+from mmpretrain.structures import DataSample
 from shipped_configs import CONFIGS, IMAGENET, TYPES
 
 from glmix_mm.engine.amp import AutoAmpOptimWrapper
@@ -206,3 +208,17 @@ def test_nothing_but_matrices_and_kernels_decays(load, name):
     }
     for key, parameter in backbone.named_parameters():
         assert decays[id(parameter)] == (0.05 if parameter.dim() > 1 else 0), key
+
+
+@pytest.mark.parametrize(
+    'name', ['glnet_4g', 'glnet_stl_paramslot', 'dilateformer_tiny', 'fcvit_tiny']
+)
+def test_every_parameter_gets_a_gradient(load, name):
+    cfg = load(f'imagenet/{name}.py')
+    cfg.model.backbone.update(init_cfg=None, drop_path_rate=0.0)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model).train()
+    samples = [DataSample().set_gt_label(label) for label in (3, 7)]
+    total, _ = model.parse_losses(model.loss(torch.randn(2, 3, 64, 64), samples))
+    total.backward()
+    assert not [key for key, parameter in model.named_parameters() if parameter.grad is None]

@@ -13,6 +13,7 @@ from glmix_mm.errors import UserError
 from glmix_mm.platform import config_root
 
 TRAIN = 'annotations/instances_train2017.json'
+VAL = 'annotations/instances_val2017.json'
 
 
 @pytest.fixture(scope='module')
@@ -246,3 +247,20 @@ def test_test_images_without_annotations_can_be_formatted_only(root):
     edit(root / 'annotations/instances_val2017.json', lambda c: c.pop('annotations'))
     check_datasets(cfg, ['test'])
     assert "has no 'annotations', which val needs" in failure(cfg, ['val'])
+
+
+def test_annotation_ids_that_are_replaced_are_told_once(root):
+    content = json.loads((root / VAL).read_text())
+    for number, entry in enumerate(content['annotations']):
+        entry['id'] = number
+    (root / VAL).write_text(json.dumps(content))
+    before = (root / VAL).read_bytes()
+    cfg, notes = make_config(root), []
+    cfg.val_evaluator = [cfg.val_evaluator, cfg.val_evaluator]
+    check_datasets(cfg, ['train', 'val'], notes.append)
+    told = [note for note in notes if 'pycocotools' in note]
+    assert told == [
+        f'val data: {root / VAL}: pycocotools cannot score with annotation ids such as 0; they are '
+        'read as 1, 2, 3, ... instead'
+    ]
+    assert (root / VAL).read_bytes() == before

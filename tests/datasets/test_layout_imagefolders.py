@@ -123,6 +123,7 @@ def test_other_class_folders_in_val(root):
     [
         ('cat1.JPEG\ndog1.JPEG 2\n', "1 of its 2 lines have no label ('cat1.JPEG')"),
         ('', '0 of its 0 lines have no label (it is empty)'),
+        (f'cat1.JPEG {"9" * 5000}', '1 of its 1 lines have no label'),
         ('cat1.JPEG 1\ndog1.JPEG 3\n', 'has labels 3, which are out of range; expected 0 to 2'),
         ('cat1.JPEG 0\nfox1.JPEG 1\n', '1 of its 2 images are not in'),
     ],
@@ -132,6 +133,13 @@ def test_lists(root, lines, expected):
     message = failure(make_config(root))
     assert message.startswith(f'{root}/meta/val.txt: ')
     assert expected in message
+
+
+def test_a_list_that_is_no_text(root):
+    flatten(root, '')
+    (root / 'meta' / 'val.txt').write_bytes(b'caf\xe9.JPEG 0')
+    message = failure(make_config(root))
+    assert message.startswith(f'{root}/meta/val.txt: is not text in UTF-8 (byte 3)')
 
 
 def test_a_training_list_that_lacks_a_class(root):

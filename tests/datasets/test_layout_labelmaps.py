@@ -119,6 +119,8 @@ def test_a_list_of_names(root, tmp_path):
     check_datasets(cfg, ['train'])
     names.write_text(f'{FIRST}\nabsent\n')
     assert '1 of the 2 images listed in' in failure(cfg)
+    names.write_bytes(b'\xff\xfe')
+    assert f'{names}: is not text in UTF-8 (byte 0)' in failure(cfg)
     names.unlink()
     assert f'{names} is missing' in failure(cfg)
 

@@ -1,6 +1,7 @@
 """Cases of annotation files in COCO's format that are broken, or lie."""
 
 import json
+import os
 
 import pycocotools.mask as mask_utils
 from hostile_bench import DETECTOR, REFUSED, SIZE, Bench, Case
@@ -12,7 +13,7 @@ TRAIN, VAL = 'instances_train2017.json', 'instances_val2017.json'
 
 def cases() -> list[Case]:
     """Return all cases of annotation files."""
-    return [*texts(), *entries(), *masks(), *scoring(), *passed_over()]
+    return [*texts(), *entries(), *file_names(), *masks(), *scoring(), *passed_over()]
 
 
 def changed(change, name=TRAIN):
@@ -23,7 +24,7 @@ def changed(change, name=TRAIN):
         path = root / 'coco' / 'annotations' / name
         content = json.loads(path.read_text())
         content = change(content) or content
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         return bench.check(root)
 
     return run
@@ -58,6 +59,35 @@ def texts():
         ('only images', b'{"images": []}', "but not COCO's"),
     ):
         yield Case('json', what, 'train', REFUSED, raw(data), (TRAIN, word))
+
+    for what, encode, word in (
+        ('UTF-8 with a mark', lambda c: json.dumps(c).encode('utf-8-sig'), 'byte order mark'),
+        ('UTF-16', lambda c: json.dumps(c).encode('utf-16'), 'in UTF-16'),
+        ('UTF-32', lambda c: json.dumps(c).encode('utf-32'), 'or UTF-32'),
+        ('Latin-1', lambda c: json.dumps(c).encode() + b' \xe9', 'is not UTF-8'),
+        ('two documents', lambda c: json.dumps(c).encode() * 2, 'is not json: Extra data'),
+        ('zeros after it', lambda c: json.dumps(c).encode() + bytes(9), 'is not json: Extra data'),
+        ('a comment', lambda c: b'// COCO\n' + json.dumps(c).encode(), 'is not json'),
+        (
+            'two lists of images',
+            lambda c: json.dumps(c).encode()[:-1] + b', "images": []}',
+            "has 'images' twice",
+        ),
+        (
+            'two lists of annotations',
+            lambda c: json.dumps(c).encode()[:-1] + b', "annotations": []}',
+            "has 'annotations' twice",
+        ),
+        (
+            'an annotation with two boxes',
+            lambda c: json.dumps(c).replace('"bbox"', '"bbox": [1, 1, 2, 2], "bbox"', 1).encode(),
+            "has 'bbox' twice",
+        ),
+    ):
+        yield Case('json', what, 'train', REFUSED, changed(encode), (TRAIN, word))
+    for what, info in {'NaN': NAN, 'infinity': INF, '10^400': 10**400}.items():
+        run = changed(lambda content, info=info: content.update(info=info))
+        yield Case('json', f'{what} where nobody looks', 'train', 'read', run)
 
 
 def first(key, **values):
@@ -128,6 +158,63 @@ def entries():
         yield case(f'iscrowd {crowd!r}', first('annotations', iscrowd=crowd), 'iscrowd')
 
 
+def file_names():
+    """File names that are of no image, or of one elsewhere."""
+
+    def renamed(name, make=None):
+        """Return a run in which the first image has another name; ``make`` may put it there."""
+
+        def run(bench):
+            root = bench.copy_of_demo()
+            path, folder = root / 'coco' / 'annotations' / TRAIN, root / 'coco' / 'train2017'
+            content = json.loads(path.read_text())
+            image = folder / content['images'][0]['file_name']
+            new = name(image) if callable(name) else name
+            content['images'][0]['file_name'] = new
+            path.write_text(json.dumps(content))
+            if make:
+                make(folder / new, image)
+            return bench.check(root)
+
+        return run
+
+    absent = 'are not in'
+    for what, name, make, word in (
+        ('two lines', 'a\nerror: all is well.jpg', None, absent),
+        ('an escape', '\x1b[2Ja.jpg', None, absent),
+        ('5,000 letters', 'a' * 5000, None, absent),
+        ('5,000 folders', 'a/' * 5000 + 'a.jpg', None, absent),
+        ('this folder', '.', None, absent),
+        ('a folder', 'sub', lambda new, old: new.mkdir(), 'cannot be read'),
+        ('a URL', 'https://example.org/a.jpg', None, absent),
+        ("Windows's", 'train2017\\a.jpg', None, absent),
+        (
+            'decomposed',
+            'e\u0301.jpg',
+            lambda new, old: old.rename(new.with_name('\xe9.jpg')),
+            absent,
+        ),
+        ('a link to itself', 'a.jpg', lambda new, old: new.symlink_to(new), 'symbolic links'),
+        ('a link to nothing', 'a.jpg', lambda new, old: new.symlink_to('none'), 'No such file'),
+        ('a pipe', 'a.jpg', lambda new, old: os.mkfifo(new), 'is a pipe or a device'),
+        (
+            'a device',
+            'a.jpg',
+            lambda new, old: new.symlink_to('/dev/zero'),
+            'is a pipe or a device',
+        ),
+        ('a password file', '../../../../../../../../../etc/passwd', None, 'cannot be read'),
+    ):
+        yield Case('json', f'file_name: {what}', 'train', REFUSED, renamed(name, make), (word,))
+    for what, name in {
+        'by way of its parent': lambda image: f'../{image.parent.name}/{image.name}',
+        'an absolute path': str,
+    }.items():
+        yield Case('json', f'file_name: {what}', 'train', 'read', renamed(name))
+    run = renamed('a\nb.jpg', lambda new, old: old.rename(new))
+    yield Case('json', 'file_name: two lines, and there', 'train', 'read', run)
+
+
 def masks():
     """Masks that can't be read, or that pycocotools would take amiss."""
     size = [SIZE, SIZE]
@@ -149,7 +236,7 @@ def masks():
         ('run lengths: size of texts', dict(lengths, size=['64', '64']), 'of size'),
         ('run lengths: too short', dict(size=size, counts=[10, 5]), 'sum up to 15'),
         ('run lengths: too long', dict(size=size, counts=[10, 10**6]), 'sum up to'),
-        ('run lengths: negative', dict(size=size, counts=[SIZE**2 + 6, -6]), 'sum up to'),
+        ('run lengths: negative', dict(size=size, counts=[SIZE**2 + 6, -6]), 'negative length -6'),
         ('run lengths: fractions', dict(size=size, counts=[0.5, SIZE**2 - 0.5]), 'cannot be read'),
         ('run lengths: empty', dict(size=size, counts=[]), 'sum up to 0'),
         ('compressed: empty', dict(size=size, counts=''), 'cannot be read'),
@@ -157,6 +244,11 @@ def masks():
         ('compressed: endless number', dict(size=size, counts='~' * 40 + '0'), 'cannot be read'),
         ('compressed: strange letters', dict(size=size, counts='0\x01\xff'), 'cannot be read'),
         ('compressed: too short', dict(size=size, counts='5'), 'sum up to 5'),
+        ('compressed: not ASCII', dict(size=size, counts='\xe9'), 'cannot be read'),
+        ('run lengths: 2^64', dict(size=size, counts=[2**64, SIZE**2 - 2**64]), 'negative length'),
+        ('run lengths: true', dict(size=size, counts=[True] * SIZE**2), 'cannot be read'),
+        ('run lengths in a list', [lengths], 'neither a list of polygons'),
+        ('polygons of points', [[[1, 1], [9, 1], [9, 9]]], 'not a list of numbers'),
     ):
         yield case(what, first('annotations', segmentation=mask), word, group='masks')
     yield case('none', first('annotations', segmentation=None), "no 'segmentation'", group='masks')
@@ -180,8 +272,21 @@ def scoring():
     def drop_crowd(content):
         del content['annotations'][0]['iscrowd']
 
-    yield case('no iscrowd', drop_crowd, "has no 'iscrowd'", VAL)
-    yield case('annotation id 0', first('annotations', id=0), 'has the id 0', VAL)
+    yield Case('json', 'no iscrowd', 'train', 'read as 0', changed(drop_crowd, VAL))
+    for number in (0, -5, 2**64, 10**400, 'a0f3'):
+        run = changed(first('annotations', id=number), VAL)
+        numbered = 'numbered from 1 as it is read'
+        yield Case('json', f'annotation id {str(number)[:24]}', 'train', numbered, run)
+    for key, link in (('images', 'image_id'), ('categories', 'category_id')):
+
+        def mixed(content, key=key, link=link):
+            entry = content[key][0]
+            for annotation in content['annotations']:
+                if annotation[link] == entry['id']:
+                    annotation[link] = 'first'
+            entry['id'] = 'first'
+
+        yield case(f'{key}: ids of two kinds', mixed, 'ids of two kinds', VAL)
     for polygon in ([], [1, 1], [1, 1, 9, 9]):
         change = first('annotations', segmentation=[polygon])
         yield case(

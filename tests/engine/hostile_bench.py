@@ -13,6 +13,7 @@ from glmix_mm.datasets.demo import write_demo_dataset
 from glmix_mm.datasets.layout import check_datasets
 from glmix_mm.engine import test as testing
 from glmix_mm.engine.checkpoints import build_model
+from glmix_mm.engine.cli import one_line
 from glmix_mm.engine.config import load_config
 from glmix_mm.engine.options import apply_data_root, from_scratch
 from glmix_mm.engine.predict import make_inferencer
@@ -54,9 +55,9 @@ def outcome_of(case: Case, bench: 'Bench') -> tuple[str, str]:
     try:
         case.run(bench)
     except UserError as error:
-        message = str(error)
+        message = one_line(error)  # as the command lines print it
         missing = [word for word in case.words if word not in message]
-        if case.outcome != REFUSED or missing or '\n' in message:
+        if case.outcome != REFUSED or missing or not message.isprintable():
             return 'WRONG', f'{message} (expected {case.outcome}, {missing})'
         return REFUSED, message
     except Exception as error:

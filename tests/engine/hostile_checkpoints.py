@@ -2,11 +2,13 @@
 
 import collections
 import io
+import os
 import pickle
 import random
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 
 import torch
 from hostile_bench import REFUSED, Case
@@ -16,7 +18,17 @@ WAYS = ('read', 'pretrained', 'resume', 'load_from', 'test', 'predict')
 
 def cases() -> list[Case]:
     """Return all cases of checkpoints."""
-    return [*code(), *damage(), *content(), *records(), *bombs(), *strangers()]
+    return [
+        *code(),
+        *damage(),
+        *content(),
+        *names(),
+        *records(),
+        *bombs(),
+        *archives(),
+        *strangers(),
+        *paths(),
+    ]
 
 
 class Call:
@@ -277,6 +289,7 @@ def put(index, number):
 
 
 KEY = 'stages.0.embed.0.weight'
+KEYLESS = torch.ones(1)
 
 
 def content():
@@ -290,6 +303,10 @@ def content():
         'truth values': (lambda w: w > 0, 'of another type'),
         'complex numbers': (lambda w: w.to(torch.complex64), 'of another type'),
         'sparse': (lambda w: w.to_sparse(), 'of another type'),
+        'quantised': (
+            lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+            'of another type',
+        ),
         'without values (meta)': (lambda w: w.to('meta'), 'of another type'),
         'one NaN': (put(5, float('nan')), 'not finite'),
         'all NaN': (lambda w: w * float('nan'), 'not finite'),
@@ -307,14 +324,52 @@ def content():
         change, word = changes[what]
         run = saved(with_weight(change))('load_from')
         yield Case('weights', f'a weight: {what}', 'load_from', REFUSED, run, ('wrong.pth', KEY))
-    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+    for dtype in (torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float64):
         name = str(dtype).removeprefix('torch.')
         for way in ('pretrained', 'test'):
             run = saved(with_weight(lambda w, dtype=dtype: w.to(dtype)))(way)
             yield Case('weights', f'a weight in {name}', way, 'converted to float32', run)
+    average = saved(lambda bench: dict(bench.content, ema_state_dict={'w': KEYLESS / 0}))
+    words = ('wrong.pth', 'cannot resume', 'ema: w')
+    yield Case('weights', 'an average: infinity', 'resume', REFUSED, average('resume'), words)
     key = 'backbone.stages.0.embed.1.running_var'
     run = saved(with_weight(put(0, float('nan')), key))('test')
     yield Case('weights', 'a statistic: NaN', 'test', REFUSED, run, ('wrong.pth', 'running_var'))
+
+
+def names():
+    """Weights under strange names, and views of one another."""
+
+    def named(key):
+        def value(bench):
+            return dict(bench.content, state_dict={**bench.content['state_dict'], key: KEYLESS})
+
+        return value
+
+    for what, key in {
+        'two lines and an escape': 'a\nerror: all is well\x1b[2J',
+        'half a character': '\ud800',
+        'a million characters': 'k' * 10**6,
+    }.items():
+        run = saved(named(key))('test')
+        words = ('wrong.pth', 'unexpected')
+        yield Case('weights', f'a name of {what}', 'test', REFUSED, run, words)
+    for key in (1, None, b'w', ('w',)):
+        run = saved(named(key))('test')
+        yield Case(
+            'weights', f'a name that is {key!r}', 'test', REFUSED, run, ('wrong.pth', 'no weights')
+        )
+
+    def shared(bench):
+        state, numbers = dict(bench.content['state_dict']), torch.zeros(10**6)
+        for key, value in state.items():
+            if value.is_floating_point():
+                state[key] = numbers[: value.numel()].view(value.shape)
+        return dict(bench.content, state_dict=state)
+
+    for way in ('pretrained', 'resume', 'test'):
+        run = saved(shared)(way)
+        yield Case('weights', 'all in one storage', way, 'read, each a copy', run)
 
 
 def replaced(**entries):
@@ -324,6 +379,12 @@ def replaced(**entries):
         )
 
     return value
+
+
+def with_record(bench, entries):
+    """Return the sound content with another record of the data set."""
+    meta = bench.content['meta']
+    return dict(bench.content, meta=dict(meta, dataset_meta=dict(meta['dataset_meta'], **entries)))
 
 
 def without(*keys):
@@ -367,6 +428,22 @@ def records():
         ('iter: text', replaced(meta=dict(epoch=1, iter='x')), "meta.iter (found 'x')"),
         ('epoch: negative', replaced(meta=dict(epoch=-1, iter=1)), 'meta.epoch (found -1)'),
         ('epoch: a tensor', replaced(meta=dict(epoch=torch.ones(2), iter=1)), 'meta.epoch'),
+        ('epoch: 2^70', replaced(meta=dict(epoch=2**70, iter=1)), 'meta.epoch'),
+        ('seed: text', replaced(meta=dict(epoch=1, iter=1, seed='x')), "meta.seed (found 'x')"),
+        ('seed: negative', replaced(meta=dict(epoch=1, iter=1, seed=-3)), 'meta.seed (found -3)'),
+        ('groups: text', replaced(optimizer=dict(param_groups='x')), 'optimizer.param_groups'),
+        ('groups: numbers', replaced(optimizer=dict(param_groups=[1])), 'optimizer.param_groups'),
+        ('groups: empty', replaced(optimizer=dict(param_groups=[{}])), 'optimizer.param_groups'),
+        (
+            'groups: a rate that is text',
+            replaced(optimizer=dict(param_groups=[dict(params=[0], lr='x')])),
+            'optimizer.param_groups',
+        ),
+        (
+            'groups: of nothing',
+            replaced(optimizer=dict(param_groups=[dict(params=None)])),
+            'optimizer.param_groups',
+        ),
     ):
         run = saved(entries)('resume')
         yield Case('records', what, 'resume', REFUSED, run, ('wrong.pth', 'cannot resume', word))
@@ -382,6 +459,60 @@ def records():
     for what, entries in harmless.items():
         run = saved(replaced(**entries))('test')
         yield Case('records', what, 'test', 'the record is passed over', run)
+    # Where the weights do not fit, the config is read for the message.
+    for what, text in {
+        'text': 'x =',
+        '100,000 brackets': '(' * 100_000,
+        'not text': 3,
+        'calls': "model = __import__('os').system('false')",
+        '150 dicts in dicts': f'model = {"dict(a=" * 150}1{")" * 150}',
+        '150 lists in lists': f'model = dict(a={"[" * 150}{"]" * 150})',
+        '900 names of names': f'a{".b" * 900} = 1',
+        'a model that is a list': 'model = [1]',
+        'types that are none': 'model = dict(type=[3], backbone=dict(type=dict(a=1), arch=b""))',
+    }.items():
+        change = saved(replaced(meta=dict(cfg=text), state_dict={'w': KEYLESS}))
+        words = ('wrong.pth does not fit', 'missing')
+        yield Case('records', f'config: {what}, others', 'test', REFUSED, change('test'), words)
+
+    for what, info in {
+        'log: a file elsewhere to remove': dict(outdated=['../../precious.pth']),
+        'log: a folder elsewhere to remove': dict(outdated=['/home']),
+        'log: its own folder to remove': dict(outdated=['..']),
+        'log: a number to remove': dict(outdated=3),
+        'log: steps that are paths': dict(keep_ckpt_ids=['/../../precious']),
+        'log: a best checkpoint of no name': dict(best_ckpt=[1]),
+        'log: -5 batches done': dict(done_in_epoch=-5),
+        'log: text': 'x',
+    }.items():
+        run = saved(replaced(message_hub=dict(runtime_info=info)))('resume')
+        words = ('wrong.pth', 'cannot resume', 'message_hub.runtime_info')
+        yield Case('records', what, 'resume', REFUSED, run, words)
+
+    def itself(bench):
+        content = dict(bench.content)
+        content['meta'] = dict(content['meta'], dataset_meta=content)
+        return content
+
+    yield Case(
+        'records', 'holds itself', 'test', 'the record is passed over', saved(itself)('test')
+    )
+    for what, entries in {
+        'classes: numbers': dict(classes=[1, 2, 3, 4, 5]),
+        'classes: text': dict(classes='abcde'),
+        'classes: tensors': dict(classes=[torch.ones(2)] * 5),
+        'palette: a number': dict(palette=7),
+        'palette: numbers': dict(palette=[1] * 5),
+        'palette: of texts': dict(palette=[['red'] * 3] * 5),
+        'palette: beyond a byte': dict(palette=[(1e9, 2, 3)] * 5),
+    }.items():
+        for way in ('resume', 'predict') if 'classes' in what else ('predict',):
+            run = saved(lambda bench, e=entries: with_record(bench, e))(way)
+            yield Case('records', what, way, 'the record is passed over', run)
+    for count in (3, 10**4):
+        run = saved(lambda bench, n=count: with_record(bench, dict(classes=['a'] * n)))('predict')
+        words = ('maskrcnn_glnet_nano.py', f'the checkpoint names {count} classes')
+        yield Case('records', f'classes: {count:,} of 5', 'predict', REFUSED, run, words)
     run = saved(replaced(meta=dict(dataset_meta=dict(classes=('a', 'b')))))('test')
     yield Case('records', 'classes: others', 'test', REFUSED, run, ('wrong.pth', 'was trained for'))
 
@@ -458,6 +589,103 @@ def bombs():
 
     run = allocates('builtins.bytearray', 10**15)
     yield Case('bombs', 'a bytearray of 10^15', 'read', REFUSED, run, ('bomb.pth',))
+
+
+def archives():
+    """Zip archives that are not as torch writes them."""
+
+    def rewritten(**changes):
+        """Return a run with a sound checkpoint whose records are changed, or added to."""
+
+        def run(bench):
+            path = bench.path('archive.pth')
+            with (
+                zipfile.ZipFile(io.BytesIO(bench.sound)) as old,
+                zipfile.ZipFile(path, 'w') as new,
+            ):
+                for name in old.namelist():
+                    new.writestr(name, changes.get(name.split('/')[-1], old.read(name)))
+                for name in changes.get('more', ()):
+                    new.writestr(name.replace('ROOT', old.namelist()[0].split('/')[0]), b'more')
+            return bench.test(path)
+
+        return run
+
+    unreadable = 'archive.pth: not a readable checkpoint'
+    for what, changes, word in (
+        ('its pickle twice', dict(more=['ROOT/data.pkl']), 'two entries of the same name'),
+        ('a weight twice', dict(more=['ROOT/data/6']), 'two entries of the same name'),
+        ('an entry ../../evil', dict(more=['../../evil']), unreadable),
+        ('an entry /tmp/evil', dict(more=['/tmp/evil']), unreadable),
+        ('byte order unknown', dict(byteorder=b'middle'), unreadable),
+        ('byte order no text', dict(byteorder=b'\xff'), unreadable),
+        ('version 10^10', dict(version=b'9999999999'), unreadable),
+        ('version no number', dict(version=b'x'), unreadable),
+    ):
+        run = rewritten(**changes)
+        yield Case('archives', what, 'test', REFUSED, run, ('archive.pth', word))
+
+    def around(before, after):
+        def run(bench):
+            path = bench.path('archive.pth')
+            path.write_bytes(before + bench.sound + after)
+            return bench.test(path)
+
+        return run
+
+    run = around(b'#!/bin/sh\n', b'')
+    yield Case('archives', 'a script before it', 'test', REFUSED, run, (unreadable,))
+    run = around(b'', b'more')
+    yield Case('archives', 'bytes after it', 'test', 'what follows is passed over', run)
+
+    def encrypted(bench):
+        data = bytearray(bench.sound)
+        data[data.index(b'PK\x01\x02') + 8] |= 1
+        path = bench.path('archive.pth')
+        path.write_bytes(data)
+        return bench.read(path)
+
+    yield Case('archives', 'encrypted', 'read', REFUSED, encrypted, (unreadable,))
+
+    def script(bench):
+        path = bench.path('archive.pth')
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+        return bench.read(path)
+
+    yield Case('archives', 'TorchScript', 'read', REFUSED, script, (unreadable,))
+
+    def module(bench):
+        path = bench.path('archive.pth')
+        torch.save(torch.nn.Linear(2, 2), path)
+        return bench.read(path)
+
+    words = ('archive.pth', 'refused, for it holds torch.nn.modules.linear.Linear')
+    yield Case('archives', 'a whole module', 'read', REFUSED, module, words)
+
+
+def paths():
+    """Paths that are of no file."""
+
+    def pipe(path):
+        os.mkfifo(path)
+        return path
+
+    def loop(path):
+        path.symlink_to(path)
+        return path
+
+    for what, make in {
+        'a pipe': pipe,
+        'a link to itself': loop,
+        'a name of 300 letters': lambda path: path.with_name(f'{"a" * 300}none.pth'),
+        'a device': lambda path: Path('/dev/zero'),
+    }.items():
+
+        def run(bench, make=make):
+            return bench.read(make(bench.path('none.pth')))
+
+        words = ('zero' if what == 'a device' else 'none.pth', 'no such checkpoint file')
+        yield Case('strangers', what, 'read', REFUSED, run, words)
 
 
 def strangers():

@@ -1,6 +1,7 @@
 """Cases of images and label maps, in every kind of pipeline that reads them."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -12,6 +13,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from glmix_mm.datasets.layout import unwrap
+from glmix_mm.datasets.survey import read_size
 from glmix_mm.engine.config import load_config
 from glmix_mm.visualization.images import read_image
 
@@ -45,6 +47,9 @@ def encoded(image, kind='PNG', **options) -> bytes:
     return buffer.getvalue()
 
 
+ZEROS = zlib.compress(bytes(10**7), 9)
+BLACK = Image.new('RGB', (WIDTH, HEIGHT))
+FIRST = 'the first picture'
 SCOPES = dict(det='mmdet', seg='mmseg', cls='mmpretrain')
 PIPES = {}
 
@@ -140,6 +145,46 @@ def damaged():
     real = lambda: encoded(Image.new('1', (20_000, 12_000)))  # noqa: E731
     yield from refused('images', 'PNG of 240 million white pixels', some, real, 'claims more than')
 
+    for what, data in {
+        'text': with_chunk(encoded(picture()), b'zTXt', b'x\0\0' + ZEROS),
+        'international text': with_chunk(encoded(picture()), b'iTXt', b'x\0\1\0\0\0' + ZEROS),
+        'colour profile': with_chunk(encoded(picture()), b'iCCP', b'x\0\0' + ZEROS),
+        'colour profile, and 10^10 px': with_chunk(
+            png_of(100_000, 100_000), b'iCCP', b'x\0\0' + ZEROS
+        ),
+    }.items():
+        what = f'PNG with 10 MB of {what}'
+        yield from refused('images', what, some, lambda data=data: data, unreadable)
+    claims = {
+        'JPEG 0 px high': (with_height(0), unreadable),
+        'JPEG 0 px wide': (with_height(HEIGHT, 0), unreadable),
+        'JPEG of 65,535 x 65,535 px': (with_height(65_535, 65_535), 'claims more than'),
+        'GIF of 65,535 x 65,535 px': (GIF_CANVAS, 'claims more than'),
+        'BMP of 30,000 x 30,000 px': (with_bmp_size(30_000), 'claims more than'),
+        'BMP of 10^9 x 10^9 px': (with_bmp_size(10**9), 'claims more than'),
+        'PPM of 100,000 x 100,000 px': (b'P6\n100000 100000\n255\n', 'claims more than'),
+        'PNG 0 px wide': (png_of(0, 10), unreadable),
+        'PNG without pixels': (with_pixels(b''), unreadable),
+        'PNG of one row of its 80': (with_pixels(bytes(1 + 3 * WIDTH)), unreadable),
+        'PNG without its end': (encoded(picture())[:-12], unreadable),
+    }
+    for what, (data, word) in claims.items():
+        yield from refused('images', what, some, lambda data=data: data, word)
+
+    def pipe(read_from):
+        def run(bench):
+            path = bench.path('odd.jpg')
+            os.mkfifo(path)
+            return read_from(path)
+
+        return run
+
+    words = ('odd.jpg', 'is a pipe or a device')
+    for way, read_from in {'predict': read_image, 'det train': load_image}.items():
+        yield Case('images', 'a pipe', way, REFUSED, pipe(read_from), words)
+    words = ('/dev/zero', 'is a pipe or a device')
+    yield Case('images', 'a device', 'det train', REFUSED, lambda _: load_image('/dev/zero'), words)
+
     def missing(way):
         def run(bench):
             info = dict(img_path=str(bench.path('odd.jpg')), height=1, width=1, instances=[])
@@ -159,6 +204,29 @@ def damaged():
     yield Case('images', 'a folder', 'predict', REFUSED, folder, ('odd.jpg', 'directory'))
 
 
+GIF_CANVAS = b'GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;'
+
+
+def load_image(path):
+    """Read an image as pipelines do."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        import_package('mmdet')
+        return Compose([dict(type='LoadImageFromFile')])(dict(img_path=str(path)))
+
+
+def with_height(height, width=WIDTH):
+    """Return a JPEG whose header claims another size."""
+    data = bytearray(encoded(picture(), 'JPEG', quality=95))
+    place = data.index(b'\xff\xc0') + 5
+    data[place : place + 4] = struct.pack('>HH', height, width)
+    return bytes(data)
+
+
+def with_bmp_size(side):
+    data = encoded(picture(), 'BMP')
+    return data[:18] + struct.pack('<ii', side, side) + data[26:]
+
+
 def cut(data, part):
     return data[: int(len(data) * part)] if part > 0 else data[:part]
 
@@ -169,17 +237,25 @@ def flipped(data, place):
     return bytes(changed)
 
 
-def png_of(width, height):
-    """Return a PNG of a header that claims a size, and no more."""
+def chunk(kind, data):
+    """Return a part of a PNG."""
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
 
-    def chunk(kind, data):
-        return (
-            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-        )
 
+def with_chunk(png, kind, data):
+    """Return a PNG with one more part, behind its header."""
+    return png[:33] + chunk(kind, data) + png[33:]
+
+
+def png_of(width, height, pixels=b''):
+    """Return a PNG of a header that claims a size, and of no more than some pixels."""
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+    parts = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(pixels)) + chunk(b'IEND', b'')
     return b'\x89PNG\r\n\x1a\n' + parts
+
+
+def with_pixels(pixels):
+    return png_of(WIDTH, HEIGHT, pixels)
 
 
 def strange():
@@ -212,6 +288,36 @@ def strange():
             expected,
             5,
             'what follows is passed over',
+        ),
+        'animated PNG': (
+            encoded(picture(), save_all=True, append_images=[BLACK]),
+            expected,
+            0,
+            FIRST,
+        ),
+        'animated WebP': (
+            encoded(picture(), 'WEBP', save_all=True, append_images=[BLACK], lossless=True),
+            expected,
+            0,
+            FIRST,
+        ),
+        'TIFF of two pages': (
+            encoded(picture(), 'TIFF', save_all=True, append_images=[BLACK]),
+            expected,
+            0,
+            FIRST,
+        ),
+        'palette with transparency': (
+            encoded(picture().convert('P'), transparency=3),
+            expected,
+            40,
+            'colours of the palette',
+        ),
+        '16-bit RGB': (
+            bytes(cv2.imencode('.png', expected[..., ::-1].astype(np.uint16) * 257)[1]),
+            expected,
+            1,
+            'the upper 8 bits',
         ),
         'JPEG with a thumbnail': (with_thumbnail(), expected, 5, 'the image itself'),
         'GIF of two pictures': (
@@ -301,6 +407,14 @@ def turned():
 
         yield Case('EXIF', f'orientation {orientation}', 'predict', 'read upright', run)
 
+    def survey(bench):
+        path = bench.path('odd.tif')
+        path.write_bytes(encoded(picture(), 'TIFF', tiffinfo={0x0112: SIDEWAYS}))
+        assert read_image(path).shape == (WIDTH, HEIGHT, 3)
+        assert read_size(str(path), decode=True) == (HEIGHT, WIDTH)
+
+    yield Case('EXIF', 'a TIFF, orientation 6', 'train, predict', 'read upright', survey)
+
     def upright(bench):
         read(bench, 'det train', sideways(SIDEWAYS), size=(HEIGHT, WIDTH))
 
@@ -341,6 +455,18 @@ def turned():
     yield Case('EXIF', 'label map of the stored image', 'seg train', REFUSED, map_of_stored, words)
 
 
+def big_endian(labels):
+    """Return a TIFF of 16 bits a pixel, the upper eight first."""
+    height, width = labels.shape
+    data = labels.astype('>u2').tobytes()
+    short = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 277: 1, 278: height}
+    entries = [struct.pack('>HHIHH', tag, 3, 1, value, 0) for tag, value in short.items()]
+    entries.insert(5, struct.pack('>HHII', 273, 4, 1, 8))  # where the pixels begin
+    entries.append(struct.pack('>HHII', 279, 4, 1, len(data)))
+    directory = struct.pack('>H', len(entries)) + b''.join(entries) + bytes(4)
+    return struct.pack('>2sHI', b'MM', 42, 8 + len(data)) + data + directory
+
+
 def label_maps():
     """Label maps with numbers out of range, of another kind or size; in a pipeline and up front."""
     good = np.ones((HEIGHT, WIDTH), np.uint8)
@@ -357,6 +483,8 @@ def label_maps():
 
         return run
 
+    minus = with_value(-250, np.int32)
+    with_text = with_chunk(encoded(Image.fromarray(good)), b'zTXt', b'x\0\0' + ZEROS)
     wide_map = encoded(Image.fromarray(with_value(70000, np.int32)), 'TIFF')
     for what, labels, word in (
         ('label 151 of 150', with_value(151), 'has label 151, expected 1 to 150'),
@@ -374,6 +502,17 @@ def label_maps():
         ('cut off', encoded(Image.fromarray(good))[:60], 'not a readable image'),
         ('a bit changed', flipped(encoded(Image.fromarray(good)), 45), 'not a readable image'),
         ('10^10 px', png_of(100_000, 100_000), 'claims more than'),
+        ('16-bit big-endian TIFF, label 300', big_endian(with_value(300, np.uint16)), 'label 300'),
+        ('32-bit, label -250', encoded(Image.fromarray(minus), 'TIFF'), 'label -250'),
+        ('label 1.5', encoded(Image.fromarray(good * np.float32(1.5)), 'TIFF'), 'label 1.5'),
+        ('label NaN', encoded(Image.fromarray(good * np.float32('nan')), 'TIFF'), 'label nan'),
+        ('a JPEG', encoded(Image.fromarray(good), 'JPEG'), 'is a JPEG'),
+        ('grey with alpha', encoded(Image.fromarray(good).convert('LA')), 'one channel'),
+        (
+            '10 MB of text in it',
+            with_text,
+            'not a readable',
+        ),
     ):
         words = ('labels.png', word)
         yield Case('label maps', what, 'seg train', REFUSED, loaded(labels), words)
@@ -384,6 +523,11 @@ def label_maps():
         ('label 255', with_value(255), 'ignored'),
         ('16-bit, label 150', with_value(150, np.uint16), 'as 8-bit'),
         ('a palette', encoded(palette), 'indices, whatever their colours'),
+        ('a palette with transparency', encoded(palette, transparency=1), 'indices'),
+        ('grey with transparency', encoded(Image.fromarray(good), transparency=1), 'as without'),
+        ('a palette of 4 bits', encoded(palette, bits=4), 'indices'),
+        ('1 bit', encoded(Image.fromarray(good > 0)), '0 and 1'),
+        ('16-bit big-endian TIFF', big_endian(good.astype(np.uint16)), 'as 8-bit'),
         ('all ignored', with_value(0) * 0, 'read; only a whole sample of these is refused'),
     ):
         yield Case('label maps', what, 'seg train', how, loaded(labels))
@@ -414,6 +558,9 @@ def label_maps():
         ('label 9 of 6', write(side * 9), ('00000001.png', 'has label 9, expected 1 to 6')),
         ('16-bit, label 300', write(side.astype(np.uint16) * 300), ('00000001.png', '300')),
         ('RGB', write(np.stack([side] * 3, 2)), ('00000001.png', '3 channels')),
+        ('label -1', write(encoded(Image.fromarray(side * np.int32(-1)), 'TIFF')), ('label -1',)),
+        ('label 1.5', write(encoded(Image.fromarray(side * np.float32(1.5)), 'TIFF')), ('1.5',)),
+        ('a JPEG', write(encoded(Image.fromarray(side), 'JPEG')), ('00000001.png', 'is a JPEG')),
         ('no image', write(b'labels'), ('00000001.png', 'not a readable image')),
         ('cut off', write(encoded(Image.fromarray(side))[:50]), ('00000001.png', 'not a readable')),
         ('smaller than the image', write(side[:32, :32].copy()), ('00000001.png', '32 x 32,')),

@@ -122,4 +122,17 @@ def test_a_state_that_does_not_fit_the_run(nano_detector, demo_root, tmp_path, c
 
     assert 'its state does not fit this run (ValueError: loaded state' in resumed(fewer_groups)
     assert "its optimizer's state has 'exp_avg (7, 3) instead of" in resumed(another_shape)
-    assert 'its state does not fit this run (' in resumed(no_log)
+
+    def text(content):
+        state = content['optimizer']['state']
+        state[next(iter(state))]['exp_avg'] = 'x'
+
+    def incomplete(content):
+        for state in content['optimizer']['state'].values():
+            del state['exp_avg']
+
+    def other_schedulers(content):
+        content['param_schedulers'] = [3]
+
+    for change in (no_log, text, incomplete, other_schedulers):
+        assert 'its state does not fit this run (' in resumed(change)

@@ -1,15 +1,20 @@
 """Broken images in whole runs: one line that names the file, from workers and models as well."""
 
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from glmix_mm.engine import predict
 from glmix_mm.engine import test as testing
 from glmix_mm.engine import train as training
 from glmix_mm.engine.cli import run
+from glmix_mm.engine.replay import ExactEpochBasedTrainLoop
+from glmix_mm.platform.checkpoint import read_checkpoint
 
 
 @pytest.fixture
@@ -36,6 +41,51 @@ def test_a_broken_image_in_training(
     assert run(training.main, [nano_detector, *folders, *options]) == 1
     last = last_line(capsys)
     assert last.startswith(f'error: {path}: not a readable image (700 bytes): truncated')
+    assert 'checkpoint' not in last  # there is none
+
+
+def test_a_broken_image_after_a_checkpoint(
+    nano_detector, broken_set, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr('glmix_mm.datasets.survey.DECODED', 1)
+    monkeypatch.setattr('sys.argv', ['tools/train.py'])
+    path = sorted((broken_set / 'coco' / 'train2017').iterdir())[3]
+    whole, epoch = path.read_bytes(), ExactEpochBasedTrainLoop.run_epoch
+
+    def run_epoch(loop):
+        path.write_bytes(whole[: 700 if loop.epoch else None])
+        epoch(loop)
+
+    arguments = [nano_detector, '--data-root', str(broken_set), '--work-dir', str(tmp_path / 'wd')]
+    with monkeypatch.context() as patch:
+        patch.setattr(ExactEpochBasedTrainLoop, 'run_epoch', run_epoch)
+        assert run(training.main, [*arguments, '--from-scratch']) == 1
+    last = last_line(capsys)
+    assert last.startswith(f'error: {path}: not a readable image (700 bytes): truncated')
+    kept = tmp_path / 'wd' / 'epoch_1.pth'
+    assert f'; the last checkpoint, {kept}, is intact; once that is mended, go on with: ' in last
+    command = shlex.split(last.split('go on with: ')[1])
+    assert command == [sys.executable, 'tools/train.py', *arguments, '--from-scratch', '--resume']
+    # Broken still: the checkpoint that the run went on from is the last one.
+    assert run(training.main, command[2:]) == 1
+    assert f'; the last checkpoint, {kept}, is intact; ' in last_line(capsys)
+    path.write_bytes(whole)
+    assert run(training.main, command[2:]) == 0
+
+
+@pytest.mark.parametrize('key', ['config', 'cfg'])
+def test_a_config_in_a_resumed_checkpoint_is_not_run(key, nano_detector, demo_root, tmp_path):
+    folders = ['--data-root', str(demo_root), '--work-dir', str(tmp_path / 'wd')]
+    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_begin=9']
+    assert run(training.main, [nano_detector, *folders, '--from-scratch', *options]) == 0
+    path, trace = tmp_path / 'wd' / 'epoch_1.pth', tmp_path / 'trace'
+    content = read_checkpoint(path)
+    content['meta'][key] = f"made = __import__('os').mkdir({str(trace)!r})\n"
+    torch.save(content, path)
+    options[1] = 'train_cfg.max_epochs=2'
+    assert run(training.main, [nano_detector, *folders, '--resume', *options]) == 0
+    assert read_checkpoint(tmp_path / 'wd' / 'epoch_2.pth')['meta']['iter'] == 4
+    assert not trace.exists()
 
 
 def thin_set(broken_set):

@@ -1,5 +1,6 @@
 """Kills, SIGTERM and Ctrl-C: what is saved, what is said, and that going on gives the same bits."""
 
+import multiprocessing
 import os
 import shlex
 import signal
@@ -12,6 +13,7 @@ from interruption_proof import equal
 from test_training import train
 
 from glmix_mm.engine import interruption
+from glmix_mm.engine import train as training
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.interruption import Interrupted, Signals, kept_signals, resume_command
 from glmix_mm.engine.replay import ExactEpochBasedTrainLoop
@@ -45,13 +47,15 @@ def uninterrupted(nano_classifier, image_root, tmp_path_factory):
 
 
 def send(monkeypatch, cls, method, number, signum):
-    """Send a signal when a method is called for the n-th time."""
+    """Send a signal to this process and its workers when a method is called for the n-th time."""
     original, calls = getattr(cls, method), []
 
     def sending(*arguments, **keywords):
         calls.append(1)
         if len(calls) == number:
-            signal.raise_signal(signum)
+            # From another process, as torchrun, Slurm and systemd send it.
+            workers = [str(worker.pid) for worker in multiprocessing.active_children()]
+            subprocess.run(['kill', f'-{signum.value}', str(os.getpid()), *workers], check=True)
         return original(*arguments, **keywords)
 
     monkeypatch.setattr(cls, method, sending)
@@ -114,12 +118,29 @@ def test_a_second_ctrl_c_ends_the_run_at_once(capfd):
     assert capfd.readouterr().err == 'SIGINT: stopping after this step\n'
 
 
-def test_under_torchrun_a_repeated_ctrl_c_changes_nothing():
-    signals = Signals(alone=False)
+@pytest.mark.parametrize('speaks', [True, False])
+def test_under_torchrun_a_repeated_ctrl_c_changes_nothing(speaks, capfd):
+    signals = Signals(alone=False, speaks=speaks)
     signals.training = True
     for _ in range(2):
         signals(signal.SIGINT, None)
     assert signals.received == signal.SIGINT
+    said = 'SIGINT: stopping with the other processes, in a few steps\n'
+    assert capfd.readouterr().err == (said if speaks else '')
+
+
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_one_process_of_several_says_how_to_go_on(rank, monkeypatch, capfd):
+    def stop(*_):
+        raise Interrupted('stopped by SIGTERM', signal.SIGTERM)
+
+    monkeypatch.setenv('RANK', rank)
+    monkeypatch.setenv('LOCAL_RANK', rank)
+    monkeypatch.setattr(training, 'train', stop)
+    arguments = ['demo/maskrcnn_glnet_nano', '--launcher', 'pytorch']
+    assert run(training.main, arguments) == 128 + signal.SIGTERM
+    said = 'stopped by SIGTERM; go on with: the same command with --resume\n'
+    assert capfd.readouterr().err == (said if rank == '0' else '')
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,17 @@ def test_a_resumed_run_removes_what_the_killed_one_could_not(make_run, tmp_path)
     assert run.names() == ['best_mAP_iter_2.pth', 'iter_2.pth']
 
 
+def test_nothing_is_removed_elsewhere(make_run, tmp_path):
+    run = make_run()
+    run.step()
+    precious = tmp_path.parent / 'precious.pth'
+    precious.write_bytes(b'precious')
+    run.message_hub.update_info('outdated', ['../precious.pth', str(precious)])
+    run.hook.before_train(run)
+    assert precious.exists()
+    assert run.names() == ['iter_1.pth']
+
+
 def test_a_copy_of_a_run_leaves_the_original_alone(make_run, tmp_path):
     run = make_run()
     run.step(dict(mAP=0.1))
@@ -120,8 +131,10 @@ def test_what_a_signal_saved_goes_with_the_next_regular_checkpoint(make_run, tmp
     assert run.hook.save_interrupted(run, dict(epoch=0, iter=1)) == f'{tmp_path}/interrupted.pth'
     assert run.names() == ['interrupted.pth', 'iter_1.pth']
     assert [path.name for path in saved_checkpoints(tmp_path)] == ['interrupted.pth', 'iter_1.pth']
-    (tmp_path / 'last_checkpoint').write_text('')  # a kill while it was written
-    assert [path.name for path in saved_checkpoints(tmp_path)] == ['interrupted.pth', 'iter_1.pth']
+    for left in (b'', b'\0\0', b'\xff\xfe'):  # by a kill while it was written, or a failing disk
+        (tmp_path / 'last_checkpoint').write_bytes(left)
+        names = [path.name for path in saved_checkpoints(tmp_path)]
+        assert names == ['interrupted.pth', 'iter_1.pth']
     run.step()
     assert run.names() == ['iter_2.pth']
 
