@@ -12,6 +12,8 @@ from shell import Shell, forget
 from shrink import DEEP, shrink
 from stand_ins import write_all, write_weights
 
+pytest.register_assert_rewrite('checks')
+
 SHARED = {'checkpoints', 'data', 'photos'}  # which no command writes to
 
 
@@ -66,12 +68,13 @@ def shell(folder, small, capsys):
 
 
 @pytest.fixture
-def deep_shell(folder, small, monkeypatch, capsys):
+def deep_shell(folder, capsys):
     """Return the same with as many blocks as the pages draw."""
     (folder / 'checkpoints').unlink()
-    shrink(monkeypatch, DEEP)
-    write_weights(folder)
-    return Shell(capsys)
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch, DEEP)
+        write_weights(folder)
+        yield Shell(capsys)
 
 
 @pytest.fixture
