@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 
 from glmix_mm.analysis import ablate, benchmark, measure
 from glmix_mm.analysis.flops import Count, Part
-from glmix_mm.doctor import command
+from glmix_mm.doctor import facts, probe
 from glmix_mm.engine import demo
 from glmix_mm.engine.options import nested_dicts
 from glmix_mm.models import glnet
@@ -37,7 +38,8 @@ WIDTHS = {
 SIZES = {'crop_size', 'scale', 'scales', 'size'}
 EIGHTH, LEAST = 8, 32  # what sides are divided by, and the least side in px
 STEPS, BATCH = 2, 2
-SHALLOW, DEEP = (1, 1, 2, 1), (4, 4, 6, 1)  # blocks; the pages draw number 10 of those with slots
+CONVOLUTIONS = {'num_convs', 'stacked_convs'}  # in a row: one
+SHALLOW, DEEP = (1, 1, 1, 1), (4, 4, 6, 1)  # blocks; the pages draw number 10 of those with slots
 MATRIX = 64  # rows and columns
 
 
@@ -57,7 +59,7 @@ def shrink(patch: pytest.MonkeyPatch, depths: Sequence[int] = SHALLOW) -> None:
         patch.setattr(tool, 'count', count_weights)
     for tool in (ablate, benchmark):
         patch.setattr(tool, 'measure', partial(measure_small, tool.measure))
-    patch.setattr(command, 'collect', once(command.collect))  # in a process that imports it all
+    patch.setattr(facts, 'run_probe', probe_here)
     hurry_mmengine(patch)
 
 
@@ -68,6 +70,13 @@ def hurry_mmengine(patch: pytest.MonkeyPatch) -> None:
         module = importlib.import_module(f'mmengine.config.{module}')
         patch.setattr(module, name, once(getattr(module, name)))
     patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+
+
+def probe_here(config: str, data_root: str | None = None) -> dict[str, dict]:
+    """Probe in this process, which has imported all of it, not in one of its own."""
+    out = Path('facts')
+    probe.main(str(out), config, data_root)
+    return facts.read_facts(out.read_text(), 'it ended')
 
 
 @cache
@@ -82,6 +91,7 @@ def shrink_config(cfg: Config) -> Config:
     for settings in nested_dicts(model):
         for key in WIDTHS & set(settings):
             settings[key] = small_widths(settings[key])
+        settings.update(dict.fromkeys(CONVOLUTIONS & set(settings), 1))
     loaders = [cfg.get(f'{split}_dataloader') or {} for split in ('train', 'val', 'test')]
     images = [model.get('data_preprocessor') or {}, loaders, cfg.get('tta_pipeline') or []]
     for settings in nested_dicts(images):

@@ -12,11 +12,13 @@ import sys
 import pytest
 from pages import FENCE, INLINE, PAGES, ROOT, commands, snippets
 
+from glmix_mm.engine.cli import make_parser
 from glmix_mm.engine.config import load_config
 
 # Commands in a fence of another name would be missed.
 LANGUAGES = {'', 'bibtex', 'python', 'text', '{toctree}'}
 EACH_PAGE = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+SETTING = re.compile(r'(?:--cfg-options )?([a-z]\w+(?:\.\w+)+=[^.\s]\S*)')
 RUN = re.compile(r'work_dirs/(\w+)/epoch_(\d+)\.pth')
 
 
@@ -38,6 +40,16 @@ def test_named_files_are_there(page):
     for name in INLINE.findall(FENCE.sub('', page.read_text())):
         if re.fullmatch(r'(configs|docs|glmix_mm|requirements|tests|tools)/[\w/]+\.\w+', name):
             assert (ROOT / name).is_file(), name
+
+
+def test_named_settings_fit_a_config(small):
+    names = [name for page in PAGES for name in INLINE.findall(FENCE.sub('', page.read_text()))]
+    settings = {found[1] for found in map(SETTING.fullmatch, names) if found}
+    assert len(settings) > 3
+    for setting in settings:
+        argv = ['maskrcnn_glnet_4g_3x', '--cfg-options', setting]
+        args = make_parser('').parse_args(argv)
+        assert load_config(args.config, args.cfg_options)
 
 
 def test_there_are_commands_and_snippets():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import VISBACKENDS
-from pages import FOLLOWED, Snippet, snippets
+from pages import FOLLOWED, INLINE, PAGES, Snippet, snippets
 from PIL import Image
 from torch import nn
 
@@ -130,6 +130,14 @@ def check_fine_tuning(code, shell):
     assert cfg.optim_wrapper.constructor == 'LayerDecayConstructor'
     assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
     assert cfg.model.backbone.frozen_stages == 2
+
+
+def test_timm_knows_the_backbone(small):
+    timm = pytest.importorskip('timm')
+    spans = [span for page in PAGES for span in INLINE.findall(page.read_text())]
+    (call,) = (span for span in spans if span.startswith('timm.create_model('))
+    maps = eval(call, dict(timm=timm)).eval()(torch.rand(1, 3, 64, 96))
+    assert [tuple(m.shape[2:]) for m in maps] == [(64 // s, 96 // s) for s in STRIDES]
 
 
 CHECKS = {
