@@ -128,6 +128,8 @@ def check_visualizer(code, shell):
 def check_fine_tuning(code, shell):
     cfg = train_own(code, shell)
     assert cfg.optim_wrapper.constructor == 'LayerDecayConstructor'
+    base = load_config('maskrcnn_glnet_4g_1x')
+    assert cfg.optim_wrapper.optimizer == base.optim_wrapper.optimizer
     assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
     assert cfg.model.backbone.frozen_stages == 2
 
