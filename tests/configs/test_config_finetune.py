@@ -1,12 +1,10 @@
 """The snippets for fine-tuning in configs of one's own: what they come to, by parameter."""
 
-import re
-
 import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
-from shipped_configs import CONFIGS, TINY_ARCHS
+from shipped_configs import TINY_ARCHS
 from torch import nn
 
 from glmix_mm.engine.config import load_config
@@ -163,18 +161,6 @@ def test_the_recipes_weight_decay_stays(own):
     groups = groups_of(model, wrapper)
     assert groups['backbone.stages.0.blocks.0.norm1.weight']['weight_decay'] == 0
     assert groups['backbone.stages.0.blocks.0.ffn.reduce.bias']['weight_decay'] == 0.05
-
-
-def test_the_example_in_the_docs(load, tmp_path):
-    text = (CONFIGS.parent / 'docs' / 'train.md').read_text()
-    (example,) = re.findall(r'```python\n(_base_ = \[\n.*?)```', text, re.DOTALL)
-    (tmp_path / 'own.py').write_text(example)
-    cfg = Config.fromfile(tmp_path / 'own.py')
-    assert cfg.optim_wrapper.constructor == 'LayerDecayConstructor'
-    assert cfg.optim_wrapper.optimizer == load('maskrcnn_glnet_4g_1x.py').optim_wrapper.optimizer
-    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
-    backbone = cfg.model.backbone
-    assert (backbone.type, backbone.arch, backbone.frozen_stages) == ('GLNet', '4g', 2)
 
 
 def test_layers_of_the_variants_and_of_fewer_outputs():

@@ -118,7 +118,7 @@ def test_missing_image_folder(root):
         (b'', 'is not json: Expecting value at line 1, column 1'),
         (
             b'\xef\xbb\xbf{}',
-            'begins with a byte order mark, which no reader of json takes; save it',
+            'begins with a byte order mark, which pycocotools cannot read; save it',
         ),
         (b'\x1f\x8b\x08\x00', 'is not json but binary (byte 1 is not UTF-8)'),
         (b'[1, 2]', "not COCO's: expected an object with 'images', 'annotations' and 'categories'"),

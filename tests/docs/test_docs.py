@@ -1,94 +1,66 @@
-"""The pages build without a warning, and their commands are what the tools take."""
+"""The pages build without a warning, and what they name is there.
 
-import argparse
-import ast
-import importlib
+That their commands and snippets run is for test_commands.py, test_deploy_page.py,
+test_own_data_page.py, test_proofs.py, test_set_up.py and test_snippets.py.
+"""
+
 import os
 import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from pages import FENCE, INLINE, PAGES, ROOT, commands, snippets
 
-from glmix_mm.__main__ import COMMANDS as COMMANDS_OF_GLMIX
+from glmix_mm.engine.cli import make_parser
+from glmix_mm.engine.config import load_config
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / name for name in ('README.md', 'CONTRIBUTING.md')]
-PAGES += sorted((ROOT / 'docs').glob('*.md'))
-FENCE = re.compile(r'^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
-PROGRAM = re.compile(r'(?:\.venv/bin/)?python3? (tools/\w+\.py|tests/\S+\.py|-m glmix_mm)\b|glmix ')
-
-
-def blocks(page, language):
-    return [code for found, code in FENCE.findall(page.read_text()) if found == language]
+# Commands in a fence of another name would be missed.
+LANGUAGES = {'', 'bibtex', 'python', 'text', '{toctree}'}
+EACH_PAGE = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+SETTING = re.compile(r'(?:--cfg-options )?([a-z]\w+(?:\.\w+)+=[^.\s]\S*)')
+RUN = re.compile(r'work_dirs/(\w+)/epoch_(\d+)\.pth')
 
 
-def commands():
-    for page in PAGES:
-        for block in (*blocks(page, ''), *blocks(page, 'bash')):
-            for line in block.replace('\\\n', ' ').splitlines():
-                yield pytest.param(line.removeprefix('$ '), id=f'{page.name}: {line.strip()[:70]}')
-
-
-COMMANDS = [param for param in commands() if PROGRAM.match(param.values[0])]
-SCRIPTS = [param for param in commands() if re.match(r'(tools|tests)/\w+\.sh', param.values[0])]
-MADE = [param for param in commands() if re.match('make [a-z]', param.values[0])]
-
-
-class Parsed(Exception):
-    """The command line was read."""
-
-
-@pytest.fixture
-def only_parse(monkeypatch):
-    """Let the tools' main functions end where they have read their command line."""
-    parse = argparse.ArgumentParser.parse_args
-
-    def stop(parser, argv=None, namespace=None):
-        parse(parser, argv, namespace)
-        raise Parsed
-
-    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', stop)
-
-
-@pytest.mark.parametrize('line', COMMANDS)
-def test_tools_take_the_commands(line, only_parse):
-    words = shlex.split(line.replace('python -m glmix_mm', 'glmix'), comments=True)
-    if words[0] == 'glmix':
-        module, arguments = f'glmix_mm.{COMMANDS_OF_GLMIX[words[1]]}', words[2:]
-    else:
-        module, arguments = tool_module(ROOT / words[1]), words[2:]
-    if module:
-        with pytest.raises(Parsed):
-            importlib.import_module(module).main(arguments)
-    check_configs(arguments)
-
-
-@pytest.mark.parametrize('line', SCRIPTS)
-def test_scripts_are_there(line):
-    script, *arguments = shlex.split(line, comments=True)
-    assert os.access(ROOT / script, os.X_OK)
-    check_configs(arguments)
-
-
-@pytest.mark.parametrize('line', MADE)
-def test_targets_are_there(line):
-    target = shlex.split(line, comments=True)[1]
-    assert re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE)
-
-
-def test_there_are_commands():
-    assert len(COMMANDS) > 10 and SCRIPTS and MADE
-
-
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-def test_python_is_python_and_links_lead_somewhere(page):
-    for block in blocks(page, 'python'):
-        ast.parse(block)
+@EACH_PAGE
+def test_links_lead_somewhere(page):
     for link in re.findall(r'\]\(([^)#]+)', page.read_text()):
         assert link.startswith('https://') or (page.parent / link).exists(), link
+
+
+@EACH_PAGE
+def test_fences_are_of_known_kinds(page):
+    text = page.read_text()
+    assert {language for language, _ in FENCE.findall(text)} <= LANGUAGES
+    assert '```' not in FENCE.sub('', text)
+
+
+@EACH_PAGE
+def test_named_files_are_there(page):
+    for name in INLINE.findall(FENCE.sub('', page.read_text())):
+        if re.fullmatch(r'(configs|docs|glmix_mm|requirements|tests|tools)/[\w/]+\.\w+', name):
+            assert (ROOT / name).is_file(), name
+
+
+def test_named_settings_fit_a_config(small):
+    names = [name for page in PAGES for name in INLINE.findall(FENCE.sub('', page.read_text()))]
+    settings = {found[1] for found in map(SETTING.fullmatch, names) if found}
+    assert len(settings) > 3
+    for setting in settings:
+        argv = ['maskrcnn_glnet_4g_3x', '--cfg-options', setting]
+        args = make_parser('').parse_args(argv)
+        assert load_config(args.config, args.cfg_options)
+
+
+def test_there_are_commands_and_snippets():
+    assert len(commands()) > 60 and len(snippets()) > 15
+
+
+def test_the_last_epochs_are_the_recipes():
+    runs = {found for command in commands() for found in RUN.findall(command)}
+    assert runs
+    for name, epoch in runs:
+        assert load_config(name).train_cfg.max_epochs == int(epoch)
 
 
 def test_pages_build_without_a_warning(tmp_path):
@@ -102,15 +74,3 @@ def test_pages_build_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '<h1>Install' in (tmp_path / 'html' / 'install.html').read_text()
-
-
-def tool_module(script):
-    """Return the module whose command line a tool is; none for a script of its own."""
-    found = re.search(r'from (glmix_mm\.[\w.]+) import main', script.read_text())
-    return found and found[1]
-
-
-def check_configs(arguments):
-    for word in arguments:
-        if word.startswith('configs/'):
-            assert (ROOT / word).is_file(), word

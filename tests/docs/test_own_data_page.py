@@ -4,18 +4,19 @@ import importlib
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 from mmengine.logging import MMLogger
+from pages import FENCE, ROOT, fences
 from pycocotools.coco import COCO
 
 from glmix_mm.__main__ import main
+from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
+from glmix_mm.engine.config import load_config
 from glmix_mm.platform.checkpoint import read_checkpoint
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / 'docs' / 'own_data.md').read_text()
+PAGE = ROOT / 'docs' / 'own_data.md'
 NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']
 
 
@@ -35,14 +36,15 @@ def followed(tmp_path_factory):
     """Return the folder in which the whole page was followed, and what each command printed."""
     folder = tmp_path_factory.mktemp('page')
     (folder / 'configs').symlink_to(ROOT / 'configs')
-    blocks = re.findall(r'^```(\w*)\n(.*?)^```', PAGE, re.M | re.S)
+    blocks = FENCE.findall(PAGE.read_text())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
         commands = []
         for language, text in blocks:
-            if language == 'python':
+            if language == 'python' and '_base_' not in text:
                 exec(compile(text, 'own_data.md', 'exec'), {})
+            if language == 'python':
                 continue
             for command in text.splitlines():
                 assert call(command) == 0, command
@@ -71,6 +73,18 @@ def test_the_tests_scored_the_right_classes(followed):
     assert 'coco/segm_mAP' in scores
     log = max((folder / 'runs/maps').glob('*/2*.log')).read_text()
     assert all(re.search(rf'\| +{name} +\|', log) for name in ['floor', *NAMES])
+
+
+def test_the_config_of_ones_own(tmp_path):
+    (text,) = (code for code in fences(PAGE, 'python') if '_base_' in code)
+    path = tmp_path / 'pets.py'
+    path.write_text(text)
+    cfg = load_config(str(path), {'model.backbone.init_cfg': None})
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert dataset.data_root == 'data/pets/' and dataset.metainfo.classes == ('cat', 'dog')
+    heads = build_model(cfg).roi_head
+    assert heads.bbox_head.num_classes == heads.mask_head.num_classes == 2
 
 
 def test_predictions_carry_the_names(followed):

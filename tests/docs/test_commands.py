@@ -1,0 +1,39 @@
+"""Every command of the pages that calls a tool runs, as it stands, and leaves what it should."""
+
+from pathlib import Path
+
+from checks import check
+from pages import FOLLOWED, PAGES, PROOF, SET_UP, commands, each, fenced, printed_after
+from shell import Shell
+
+FOLLOWED_COMMANDS = [command for page in PAGES if page.name in FOLLOWED for command in fenced(page)]
+COMMANDS = [
+    command
+    for command in commands()
+    if command not in FOLLOWED_COMMANDS and not SET_UP.match(command) and not PROOF.match(command)
+]
+COUNTED = [command for command in COMMANDS if 'tools/get_flops.py' in command]
+DRAWN = [command for command in COMMANDS if 'tools/visualize_slots.py' in command]
+
+
+@each([c for c in COMMANDS if c not in COUNTED + DRAWN])
+def test_command(command: str, shell: Shell):
+    if '--resume' in command:
+        start = command.replace('--resume', '--cfg-options train_cfg.max_epochs=1')
+        Path('work_dirs/maskrcnn_glnet_4g_3x/epoch_36.pth').unlink()
+        assert shell.run(start).status == 0
+    check(command, shell.run(command))
+
+
+@each(DRAWN)
+def test_slots_are_drawn(command: str, deep_shell: Shell):
+    check(command, deep_shell.run(command))
+
+
+@each(COUNTED)
+def test_counts_are_those_of_the_pages(command: str, full_size_shell: Shell):
+    outcome = full_size_shell.run(command)
+    assert outcome.status == 0, outcome.err
+    for page in ('README.md', 'docs/models.md'):
+        shown = printed_after(command, page)
+        assert set(filter(None, shown)) - {'...'} <= set(outcome.out.splitlines())

@@ -1,0 +1,102 @@
+"""The commands that fetch, install and make: as far as that goes without a network, and here."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from pages import ROOT, SET_UP, commands, each
+from PIL import Image
+from stand_ins import PLACEHOLDERS
+
+from glmix_mm.engine.demo import TASKS
+
+COMMANDS = [command for command in commands() if SET_UP.match(command)]
+MADE = [command for command in COMMANDS if re.search(r'\bmake ', command) and 'git' not in command]
+INSTALLED = [command for command in COMMANDS if command.startswith('pip ')]
+CLONED = [command for command in COMMANDS if command.startswith('git ')]
+REPOSITORY, ADDRESS = '<this repository>', f'file://localhost{ROOT}'
+OFFLINE = ('--dry-run', '--no-index', '--no-deps', '--no-build-isolation')
+# So that git reads a checkout that someone else owns, as on a server for continuous integration.
+TRUST = dict(GIT_CONFIG_COUNT='1', GIT_CONFIG_KEY_0='safe.directory', GIT_CONFIG_VALUE_0='*')
+IS_CHECKOUT = (ROOT / '.git').exists() and shutil.which('git') is not None
+
+
+def sh(command, *arguments, cwd=ROOT):
+    done = subprocess.run(
+        [command, *map(str, arguments)],
+        cwd=cwd,
+        env=dict(os.environ, **TRUST),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_every_command_is_one_of_these():
+    assert sorted(COMMANDS) == sorted([*MADE, *INSTALLED, *CLONED])
+    assert MADE and INSTALLED and CLONED
+
+
+@pytest.mark.skipif(not IS_CHECKOUT, reason='not a git checkout')
+@each(CLONED)
+def test_clone(command, tmp_path):
+    command = command.replace(REPOSITORY, f'--quiet {ADDRESS} glmix_mm')
+    assert sh('bash', '-c', f'{command} && make -n demo', cwd=tmp_path)
+
+
+@each(INSTALLED)
+def test_pip(command, tmp_path):
+    """Read the requirement, and of the repository what it holds; nothing is installed."""
+    pip, install, requirement = shlex.split(command)
+    assert (pip, install) == ('pip', 'install')
+    name = re.match(r'[\w-]+', requirement)[0]
+    if REPOSITORY in requirement:
+        if not IS_CHECKOUT:
+            pytest.skip('not a git checkout')
+        requirement = requirement.replace(REPOSITORY, ADDRESS)
+    elif not is_installed(name):
+        pytest.skip(f'{name} is not installed here')
+    printed = sh(sys.executable, '-m', 'pip', 'install', *OFFLINE, requirement, cwd=tmp_path)
+    assert 'does not provide the extra' not in printed
+    assert re.search(rf'Would install {name}|Requirement already satisfied: {name}', printed)
+
+
+def is_installed(name):
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+@each(MADE)
+def test_make(command, shell, capsys):
+    command = re.sub('|'.join(PLACEHOLDERS), lambda word: PLACEHOLDERS[word[0]], command)
+    recipe = sh('bash', '-c', f'cd {ROOT} && {command} -n').splitlines()
+    run = [line for line in recipe if re.search(r'bin/python (tools|-m (pytest|ruff))', line)]
+    assert run
+    for line in run:
+        words = shlex.split(line)
+        module = words[words.index('-m') + 1] if '-m' in words else None
+        assert module is None or importlib.util.find_spec(module)
+        if module is None:
+            check_demo(shell, ' '.join(words))
+
+
+def check_demo(shell, command):
+    """Run the demo: two steps, after which it says what it misses."""
+    task = command.split()[-1]
+    outcome = shell.run(command)
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].startswith('error: the demo missed its target: ')
+    assert f'{TASKS[task].title}, on 2 held-out images' in outcome.out
+    for name in ('predictions', 'slots'):
+        assert Image.open(Path('demo_out') / task / f'{name}.png').width > 300
