@@ -90,6 +90,27 @@ def save(tmp_path, classifier_run, change):
             ),
             "names ResNet as backbone, which is none of this package's",
         ),
+        (
+            lambda content: content['meta'].update(
+                cfg=content['meta']['cfg'].replace("type='GLNet'", 'type=[3]')
+            ),
+            "which is none of this package's",
+        ),
+        (
+            lambda content: content['meta'].update(
+                cfg=content['meta']['cfg'].replace("arch='nano'", 'arch=dict(a=1)')
+            ),
+            'its record describes no GLNet',
+        ),
+        (
+            lambda content: content['meta'].update(
+                cfg=content['meta']['cfg'].replace(
+                    "arch='nano'",
+                    'arch=dict(channels=(131072, 131072, 131072, 131072), depths=(1, 1, 1, 1))',
+                )
+            ),
+            'are not those of the GLNet in its record|its record describes no GLNet',
+        ),
     ],
 )
 def test_refuses_what_is_no_whole_backbone(change, expected, classifier_run, tmp_path):
