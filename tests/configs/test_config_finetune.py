@@ -1,5 +1,7 @@
 """The snippets for fine-tuning in configs of one's own: what they come to, by parameter."""
 
+import re
+
 import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
