@@ -483,7 +483,7 @@ def records():
         'log: steps that are paths': dict(keep_ckpt_ids=['/../../precious']),
         'log: a best checkpoint of no name': dict(best_ckpt=[1]),
         'log: -5 batches done': dict(done_in_epoch=-5),
-        'log: text': 'x',
+        'log: its progress is text': 'x',
     }.items():
         run = saved(replaced(message_hub=dict(runtime_info=info)))('resume')
         words = ('wrong.pth', 'cannot resume', 'message_hub.runtime_info')
