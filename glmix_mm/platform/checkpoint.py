@@ -22,6 +22,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..errors import UserError
 from .releases import SCHEME, find_release
+from .storages import claimed_storages
 
 CHUNK = 2**20  # bytes read at a time
 HISTORY_METHODS = ('min', 'max', 'mean', 'current')
@@ -93,7 +94,9 @@ def read_checkpoint(path: str | Path, map_location='cpu', kind: str = 'checkpoin
         raise UserError(f'{path.absolute()}: no such {kind} file')
     try:
         check_archive(path)
-        return torch.load(path, map_location=map_location, weights_only=True)
+        content = torch.load(path, map_location=map_location, weights_only=True)
+        check_claims(path)
+        return content
     except UserError:
         raise
     except Exception as error:
@@ -129,6 +132,25 @@ def check_archive(path: Path) -> None:
             with archive.open(entry) as file:
                 while file.read(CHUNK):
                     pass
+
+
+def check_claims(path: Path) -> None:
+    """Check that no tensor claims more than the file holds of it, as not every torch does.
+
+    After torch has read the file, since its own messages tell more of what else may be wrong.
+
+    Raises:
+        ValueError: one does.
+        Exception: of any other kind, if that cannot be found out.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for record, claimed, there in claimed_storages(archive):
+            if claimed > there:
+                raise ValueError(
+                    f'{record} has {there:,} bytes of a tensor that claims {claimed:,}'
+                )
 
 
 def load_from_local(filename: str, map_location=None):

@@ -55,9 +55,18 @@ def test_clone(command, tmp_path):
 
 @each(INSTALLED)
 def test_pip(command, tmp_path):
-    """Read the requirement, and of the repository what it holds; nothing is installed."""
-    pip, install, requirement = shlex.split(command)
+    """Read the requirements, and of the repository what it holds; nothing changes here."""
+    *before, last = command.split(' && ')
+    assert all(re.fullmatch(r'pip uninstall --yes( [\w-]+)+', other) for other in before)
+    pip, install, *words = shlex.split(last)
     assert (pip, install) == ('pip', 'install')
+    options = {word for word in words if word.startswith('--')}
+    assert options <= {'--upgrade', '--force-reinstall', '--no-deps'}  # which would fetch anew
+    for requirement in words[len(options) :]:
+        check_requirement(requirement, tmp_path)
+
+
+def check_requirement(requirement, folder):
     name = re.match(r'[\w-]+', requirement)[0]
     if REPOSITORY in requirement:
         if not IS_CHECKOUT:
@@ -65,7 +74,7 @@ def test_pip(command, tmp_path):
         requirement = requirement.replace(REPOSITORY, ADDRESS)
     elif not is_installed(name):
         pytest.skip(f'{name} is not installed here')
-    printed = sh(sys.executable, '-m', 'pip', 'install', *OFFLINE, requirement, cwd=tmp_path)
+    printed = sh(sys.executable, '-m', 'pip', 'install', *OFFLINE, requirement, cwd=folder)
     assert 'does not provide the extra' not in printed
     assert re.search(rf'Would install {name}|Requirement already satisfied: {name}', printed)
 

@@ -1,12 +1,17 @@
-"""Memory over 300 steps: python tests/models/leaks_proof.py.
+"""Resident memory over 300 steps: python tests/models/leaks_proof.py.
 
 Training and inference of a small backbone of each family on images of changing sizes; training of
 the demo's Mask R-CNN as tools/train.py does it, and predictions as tools/predict.py makes them.
+
+On CPUs PyTorch keeps the kernels that oneDNN made for the last 1024 shapes, whatever runs: some 70
+MiB once that many were seen. They are no leak, but would hide one as large: fewer are kept here,
+unless the environment says otherwise.
 """
 
 import contextlib
 import io
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -32,6 +37,7 @@ from glmix_mm.engine.predict import make_inferencer, predict
 from glmix_mm.engine.train import train
 
 STEPS, SETTLED = 300, 50
+CACHES = ('ONEDNN_PRIMITIVE_CACHE_CAPACITY', 'LRU_CACHE_CAPACITY')
 SCALES = [(side, side) for side in range(96, 225, 16)]
 
 
@@ -40,30 +46,23 @@ class MemoryHook(Hook):
     """Notes the memory after each step."""
 
     sizes: ClassVar[list[int]] = []
-    used: ClassVar[list[int]] = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Note it."""
-        note(self.sizes, self.used)
+        self.sizes.append(leaks.resident())
 
 
-def note(sizes: list[int], used: list[int]) -> None:
-    """Note resident memory after a step, and every 50 steps that in use."""
-    sizes.append(leaks.resident())
-    if len(sizes) % SETTLED == 0:
-        used.append(leaks.in_use())
+def report(what: str, sizes: list[int]) -> bool:
+    """Print the memory every 50 steps; return whether it grew by less than the limit.
 
-
-def report(what: str, sizes: list[int], used: list[int]) -> bool:
-    """Print the memory every 50 steps; return whether that in use grew by less than the limit.
-
-    Resident memory counts the free memory that the C library keeps for reuse as well.
+    The limit is for the most that was seen after any of the later steps as well.
     """
+    every = sizes[SETTLED - 1 :: SETTLED]
+    shown = ', '.join(f'{value / 2**20:.0f}' for value in every)
+    growth, most = every[-1] / every[0] - 1, max(sizes[SETTLED:]) / max(sizes[:SETTLED]) - 1
     print(f'{what}, MiB after step 50, 100, ... {STEPS}:')
-    for kind, values in (('in use', used), ('resident', sizes[SETTLED - 1 :: SETTLED])):
-        shown = ', '.join(f'{value / 2**20:.0f}' for value in values)
-        print(f'  {kind}: {shown}; growth {values[-1] / values[0] - 1:+.1%}', flush=True)
-    return used[-1] / used[0] - 1 < leaks.LIMIT
+    print(f'  {shown}; growth {growth:+.1%}; of the most so far {most:+.1%}', flush=True)
+    return max(growth, most) < leaks.LIMIT
 
 
 def train_detector(root: Path, folder: Path) -> str:
@@ -83,16 +82,16 @@ def train_detector(root: Path, folder: Path) -> str:
     return str(folder / 'wd' / f'iter_{STEPS}.pth')
 
 
-def measured(step: Callable[[int], None]) -> tuple[list[int], list[int]]:
-    """Run the steps; return the memory as :func:`note` notes it."""
-    sizes, used = [], []
+def measured(step: Callable[[int], None]) -> list[int]:
+    """Run the steps; return the memory after each."""
+    sizes = []
     for number in range(STEPS):
         step(number)
-        note(sizes, used)
-    return sizes, used
+        sizes.append(leaks.resident())
+    return sizes
 
 
-def predictions(root: Path, folder: Path, checkpoint: str) -> tuple[list[int], list[int]]:
+def predictions(root: Path, folder: Path, checkpoint: str) -> list[int]:
     """Predict on images of changing sizes, each drawn and written."""
     inferencer = make_inferencer(load_config('demo/maskrcnn_glnet_nano'), checkpoint)
     sources = sorted((root / 'coco' / 'val2017').iterdir())
@@ -110,6 +109,8 @@ def predictions(root: Path, folder: Path, checkpoint: str) -> tuple[list[int], l
 
 def prove() -> bool:
     """Run everything; return whether nothing grew."""
+    for cache in CACHES:  # which ask for their sizes when they are first used
+        os.environ.setdefault(cache, '100')
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
     good = []
@@ -118,14 +119,12 @@ def prove() -> bool:
         root = write_demo_dataset(folder / 'set', 32, 8, 192)
         torch.manual_seed(0)
         checkpoint = train_detector(root, folder)
-        good.append(report('Mask R-CNN training', MemoryHook.sizes, MemoryHook.used))
-        good.append(report('predictions', *predictions(root, folder, checkpoint)))
+        good.append(report('Mask R-CNN training', MemoryHook.sizes))
+        good.append(report('predictions', predictions(root, folder, checkpoint)))
     for name, kind in FIRST:
         for training in (True, False):
             step = leaks.backbone_steps(name, kind, training)
-            good.append(
-                report(f'{name} {"training" if training else "inference"}', *measured(step))
-            )
+            good.append(report(f'{name} {"training" if training else "inference"}', measured(step)))
     return all(good)
 
 

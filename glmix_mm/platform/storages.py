@@ -1,0 +1,71 @@
+"""Compares what a checkpoint claims of its tensors' sizes with what the file holds.
+
+Some releases of torch (2.6 was seen to) take a claim at its word, so that a tensor reaches into
+memory that is not the file's: another's secrets, or a crash.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterator
+
+import torch
+
+
+class Inert:
+    """Stands for whatever a pickle names; takes everything and does nothing."""
+
+    def __new__(cls, *args, **kwargs):
+        """Take the arguments."""
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs) -> None:
+        """Take the arguments."""
+
+    def _ignore(self, *args, **kwargs) -> None:
+        """Take the arguments."""
+
+    __setstate__ = __setitem__ = append = extend = add = update = _ignore
+
+
+class _Claims(pickle._Unpickler):
+    """Goes through a pickle without making anything of it but Python's plain types.
+
+    The implementation in Python, as in C a pickle of a few bytes can ask for any amount of memory.
+    """
+
+    def __init__(self, file) -> None:
+        super().__init__(file)
+        self.bytes: dict[str, int] = {}  # by the storage's key
+
+    def find_class(self, module: str, name: str) -> type:
+        """Return a stand-in of that name."""
+        return type(name, (Inert,), {})
+
+    def persistent_load(self, pid: tuple) -> Inert:
+        """Note a storage: torch's ('storage', its type, key, device, number of elements)."""
+        _, kind, key, _, count = pid
+        self.bytes[key] = max(self.bytes.get(key, 0), count * _item_size(kind.__name__))
+        return Inert()
+
+
+def _item_size(kind: str) -> int:
+    """Return the bytes of an element of torch's storage types, by name."""
+    return 1 if kind == 'UntypedStorage' else getattr(torch, kind).dtype.itemsize
+
+
+def claimed_storages(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, int]]:
+    """Yield each storage of a checkpoint: its record, the bytes it claims, those that are there.
+
+    Args:
+        archive: the checkpoint, as torch saves it.
+
+    Raises:
+        Exception: of any kind, if its pickle is none that torch makes.
+    """
+    name = next(name for name in archive.namelist() if name.endswith('data.pkl'))
+    with archive.open(name) as file:
+        claims = _Claims(file)
+        claims.load()
+    for key, claimed in claims.bytes.items():
+        record = f'{name.removesuffix("data.pkl")}data/{key}'
+        yield record, claimed, archive.getinfo(record).file_size
