@@ -16,6 +16,7 @@ run=$home/bin/python
 install=("$run" -m pip install --quiet --disable-pip-version-check)
 
 "$python" -m venv "$home"
+"${install[@]}" --requirement requirements/build.txt  # tests build a wheel
 case $stack in
 pinned) "${install[@]}" --constraint requirements/constraints.txt --editable '.[lite,tests,docs]' ;;
 newest) "${install[@]}" --editable '.[lite,tests,docs]' ;;
@@ -24,7 +25,12 @@ onedl)
     # The forks have the official packages' import names, so these must stay out.
     "${install[@]}" --requirement requirements/runtime.txt --requirement requirements/tests.txt \
         --requirement requirements/docs.txt wheel
-    "${install[@]}" --no-build-isolation onedl-mmengine onedl-mmcv onedl-mmdetection \
+    # torch from 2.15 on needs C++20, which onedl-mmcv 2.3.6 does not ask for.
+    "$run" -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation \
+        --dest "$home/mmcv" onedl-mmcv
+    tar --extract --gzip --strip-components=1 --file "$home"/mmcv/onedl_mmcv-*.tar.gz --directory "$home/mmcv"
+    sed --in-place 's/-std=c++1[47]/-std=c++20/' "$home/mmcv/setup.py"
+    "${install[@]}" --no-build-isolation onedl-mmengine "$home/mmcv" onedl-mmdetection \
         onedl-mmsegmentation onedl-mmpretrain
     "${install[@]}" --no-deps --no-build-isolation --editable .
     ;;

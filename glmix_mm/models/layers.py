@@ -79,6 +79,13 @@ class GroupNorm1(nn.GroupNorm):
     def __init__(self, dim: int):
         super().__init__(1, dim)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, h, w)."""
+        if torch.compiler.is_compiling() or x.requires_grad or not torch.is_grad_enabled():
+            return super().forward(x)
+        # Behind frozen layers. On CPUs torch (2.6 and 2.9) crashes if only its weights learn.
+        return super().forward(x.detach().requires_grad_(self.weight.requires_grad))
+
 
 class LayerScale(nn.Module):
     """Multiplies each channel of a map by a learned factor (CaiT, arXiv 2103.17239)."""

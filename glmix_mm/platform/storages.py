@@ -8,7 +8,18 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 
-import torch
+# Bytes of an element, by the name of torch's storage type.
+ITEM_SIZES = {
+    f'{kind}Storage': size
+    for size, kinds in {
+        1: 'Untyped Bool Byte Char QInt8 QUInt8 QUInt4x2 QUInt2x4',
+        2: 'Half BFloat16 Short',
+        4: 'Float Int QInt32',
+        8: 'Double Long ComplexFloat',
+        16: 'ComplexDouble',
+    }.items()
+    for kind in kinds.split()
+}
 
 
 class Inert:
@@ -44,13 +55,8 @@ class _Claims(pickle._Unpickler):
     def persistent_load(self, pid: tuple) -> Inert:
         """Note a storage: torch's ('storage', its type, key, device, number of elements)."""
         _, kind, key, _, count = pid
-        self.bytes[key] = max(self.bytes.get(key, 0), count * _item_size(kind.__name__))
+        self.bytes[key] = max(self.bytes.get(key, 0), count * ITEM_SIZES[kind.__name__])
         return Inert()
-
-
-def _item_size(kind: str) -> int:
-    """Return the bytes of an element of torch's storage types, by name."""
-    return 1 if kind == 'UntypedStorage' else getattr(torch, kind).dtype.itemsize
 
 
 def claimed_storages(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, int]]:

@@ -153,7 +153,7 @@ def test_segmentation_tta_averages_the_probabilities_of_its_views(nano, photo):
                 logits = logits.flip(3)
             logits = torch.nn.functional.interpolate(logits, (HEIGHT, WIDTH), mode='bilinear')
             probabilities = probabilities + logits[0].softmax(0)
-    assert len(merged.pred_sem_seg.data.unique()) > 3
+    assert len(merged.pred_sem_seg.data.unique()) > 1
     assert torch.equal(merged.pred_sem_seg.data, probabilities.argmax(0)[None])
 
 
