@@ -91,7 +91,7 @@ def compare_detections(found, expected):
         assert (found['masks'] != expected.masks.numpy()).mean() < 1e-4
 
 
-def test_retinanet_with_dilateformer(tmp_path, photos, runner):
+def test_retinanet_with_dilateformer(tmp_path, photos, runner, unoptimised):
     found = Case('retinanet', tmp_path).export('--dynamic')
     detector = init_detector(str(found.config), str(found.weights), device='cpu')
 

@@ -60,6 +60,8 @@ def shrink(patch: pytest.MonkeyPatch, depths: Sequence[int] = SHALLOW) -> None:
     for tool in (ablate, benchmark):
         patch.setattr(tool, 'measure', partial(measure_small, tool.measure))
     patch.setattr(facts, 'run_probe', probe_here)
+    # Without the exporter's optimiser, a third of its time; tests/deploy has it.
+    patch.setattr(torch.onnx, 'export', partial(torch.onnx.export, optimize=False))
     hurry_mmengine(patch)
 
 
