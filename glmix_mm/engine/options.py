@@ -11,6 +11,8 @@ from ..datasets.layout import unwrap
 from ..errors import UserError
 
 SPLITS = ('train', 'val', 'test')
+KERNEL_CACHES = ('ONEDNN_PRIMITIVE_CACHE_CAPACITY', 'LRU_CACHE_CAPACITY')
+KERNELS = '100'
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
@@ -36,6 +38,17 @@ def set_randomness(cfg: Config, seed: int | None, deterministic: bool) -> None:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if changes:
         cfg.randomness = dict(cfg.get('randomness') or {}, **changes)
+
+
+def bound_kernel_caches() -> None:
+    """On a CPU, let PyTorch keep the kernels of 100 shapes, unless the user said otherwise.
+
+    Its own 1024 fill up where every image has another size, and none of them is used again. They
+    are read when the first kernel is made.
+    """
+    if get_device() == 'cpu':
+        for name in KERNEL_CACHES:
+            os.environ.setdefault(name, KERNELS)
 
 
 def require(cfg: Config, module: str) -> None:

@@ -22,6 +22,7 @@ from .launch import build_runner, disk_guard, is_first, is_first_on_machine
 from .official import accept_official
 from .options import (
     apply_data_root,
+    bound_kernel_caches,
     drop_pretrained,
     enable_amp,
     enable_auto_scale_lr,
@@ -91,6 +92,7 @@ def main(argv: Sequence[str]) -> None:
     )
     args = parse(parser, argv)
     budget = read_budget(args)
+    bound_kernel_caches()
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     set_randomness(cfg, args.seed, args.deterministic)

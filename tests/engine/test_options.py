@@ -1,6 +1,7 @@
 """What the command line's options change in the shipped configs."""
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,17 @@ def test_amp(device, wrapper, monkeypatch):
 def test_amp_with_a_wrapper_of_ones_own():
     with pytest.raises(UserError, match="'MyWrapper'; expected one of OptimWrapper"):
         options.enable_amp(Config(dict(optim_wrapper=dict(type='MyWrapper'))))
+
+
+@pytest.mark.parametrize(('device', 'expected'), [('cpu', ('100', '7')), ('cuda', (None, '7'))])
+def test_kernel_caches_are_bounded_on_a_cpu(device, expected, monkeypatch):
+    first, second = options.KERNEL_CACHES
+    monkeypatch.setattr(options, 'get_device', lambda: device)
+    monkeypatch.setenv(first, '')  # which is undone, as what takes its place is
+    monkeypatch.delenv(first)
+    monkeypatch.setenv(second, '7')
+    options.bound_kernel_caches()
+    assert (os.environ.get(first), os.environ[second]) == expected
 
 
 def test_required_modules_join_the_custom_imports(det):
