@@ -66,9 +66,13 @@ def claimed_storages(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, int]]
         archive: the checkpoint, as torch saves it.
 
     Raises:
-        Exception: of any kind, if its pickle is none that torch makes.
+        ValueError: it holds none or several pickles, so that torch may read another one.
+        Exception: of any other kind, if its pickle is none that torch makes.
     """
-    name = next(name for name in archive.namelist() if name.endswith('data.pkl'))
+    names = [name for name in archive.namelist() if name.endswith('data.pkl')]
+    if len(names) != 1:
+        raise ValueError(f'it holds {len(names)} pickles instead of one')
+    (name,) = names
     with archive.open(name) as file:
         claims = _Claims(file)
         claims.load()

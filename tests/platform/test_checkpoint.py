@@ -128,3 +128,16 @@ def test_damaged_files(damage, tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match='no such checkpoint file'):
         _load_checkpoint(str(tmp_path / 'absent.pth'))
+
+
+def test_claims_cannot_hide_behind_another_pickle(tmp_path):
+    path, changed = tmp_path / 'whole.pth', tmp_path / 'changed.pth'
+    torch.save({'w': torch.arange(10.0)}, path)
+    assert read_checkpoint(path)['w'].tolist() == list(range(10))
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(changed, 'w') as target:
+        top = source.namelist()[0].partition('/')[0]
+        target.writestr(f'{top}/decoy_data.pkl', pickle.dumps({}))
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(UserError, match='it holds 2 pickles instead of one'):
+        read_checkpoint(changed)
