@@ -157,6 +157,12 @@ def _are_groups(groups: object) -> bool:
     )
 
 
+def _remove_unfinished(path: Path) -> None:
+    """Remove what a killed process had written of a file; its name may hold wildcards."""
+    for unfinished in path.parent.glob(TEMPORARY.format(name=path.name)):
+        unfinished.unlink(missing_ok=True)
+
+
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, but nothing goes before what replaces it is there.
@@ -176,10 +182,12 @@ class SafeCheckpointHook(CheckpointHook):
             return
         for name in runner.message_hub.get_info(OUTDATED, []):
             self._remove(self._path(Path(name).name))
-        for path in Path(self.out_dir).glob(TEMPORARY.format(name='*.pth')):
-            path.unlink(missing_ok=True)
+        noted = Path(runner.work_dir) / VALIDATED
+        _remove_unfinished(Path(self.out_dir) / '*.pth')
+        _remove_unfinished(Path(runner.work_dir) / POINTER)
+        _remove_unfinished(noted)
         if not runner.iter:
-            (Path(runner.work_dir) / VALIDATED).unlink(missing_ok=True)
+            noted.unlink(missing_ok=True)
 
     def after_val_epoch(self, runner, metrics) -> None:
         """Save the best checkpoint; then note that this validation has ended."""

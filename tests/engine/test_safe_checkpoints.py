@@ -92,12 +92,14 @@ def test_a_resumed_run_removes_what_the_killed_one_could_not(make_run, tmp_path)
     assert not best.exists()
     # As if it was killed before it could remove this, and in the middle of another write.
     best.write_bytes(content)
-    half, mine = tmp_path / '.iter_3.pth.ab_d3f9h', tmp_path / '.iter_3.pth.notes'
-    half.write_bytes(b'half')
-    mine.write_bytes(b'mine')
+    names = ('iter_3.pth', 'last_checkpoint', 'last_validation')
+    halves = [tmp_path / f'.{name}.ab_d3f9h' for name in names]
+    mine = tmp_path / '.iter_3.pth.notes'
+    for path in (*halves, mine):
+        path.write_bytes(b'half')
     run.hook.before_train(run)
     assert not best.exists()
-    assert not half.exists()
+    assert not any(half.exists() for half in halves)
     assert mine.exists()
     assert run.names() == ['best_mAP_iter_2.pth', 'iter_2.pth']
 
