@@ -18,6 +18,13 @@ SUPPORTED = {
     'mmsegmentation': ((1, 2, 2), (1, 3)),
     'mmpretrain': ((1, 2), (1, 3)),
 }
+TESTED_FORKS = {
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmdetection': '3.5.1',
+    'onedl-mmsegmentation': '1.4.2',
+    'onedl-mmpretrain': '1.3.6',
+}
 LITE = "'mmcv-lite==2.1.0' "
 INSTALL = f"pip install {LITE}'mmengine==0.10.7' 'mmdet==3.3.0' "
 INSTALL += "'mmsegmentation==1.2.2' 'mmpretrain==1.2.0'"
@@ -193,8 +200,12 @@ def check_packages(facts: dict) -> Finding:
         if not low <= release(found[name]) < high:
             text = f'{listing}; {name} must be at least {dotted(low)} and below {dotted(high)}'
             return Finding('mm packages', ERROR, text, install_command(facts))
-    note = ' (onedl-* forks: not the versions that were tested)' if forks else ''
-    return Finding('mm packages', WARNING if forks else OK, listing + note)
+    others = [name for name in forks if found[name] != TESTED_FORKS[name]]
+    if others:
+        tested = ' '.join(f'{name}=={TESTED_FORKS[name]}' for name in others)
+        fix = f'if something fails: pip install --no-build-isolation {tested}'
+        return Finding('mm packages', WARNING, f'{listing}; not the versions that were tested', fix)
+    return Finding('mm packages', OK, listing)
 
 
 def check_imports(facts: dict) -> Finding:

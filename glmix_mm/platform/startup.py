@@ -55,6 +55,17 @@ def resolve_config(name: str) -> str:
     )
 
 
+def find_forked_package(module) -> None:
+    """Let ``mmseg::`` paths find mmsegmentation's fork: mmengine knows the official name only."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution('mmsegmentation')
+    except PackageNotFoundError:
+        # mmengine looks for a module where it finds no distribution of a name.
+        module.MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
 def patch_config(module) -> None:
     """Make mmengine's ``Config`` understand ``glmix_mm::`` paths (it knows a fixed list)."""
     original = module.Config._get_cfg_path
@@ -117,6 +128,7 @@ def patch_timm(module) -> None:
 
 
 PATCHES = {
+    'mmengine.config.utils': find_forked_package,
     'mmengine.config.config': patch_config,
     'mmengine.infer.infer': patch_inferencers,
     'timm.models': patch_timm,

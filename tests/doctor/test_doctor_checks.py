@@ -9,7 +9,15 @@ import pytest
 from packaging.requirements import Requirement
 
 from glmix_mm.doctor import command, is_running
-from glmix_mm.doctor.checks import CHECKS, INSTALL, LITE, MAIN_JOB, SUPPORTED, release
+from glmix_mm.doctor.checks import (
+    CHECKS,
+    INSTALL,
+    LITE,
+    MAIN_JOB,
+    SUPPORTED,
+    TESTED_FORKS,
+    release,
+)
 from glmix_mm.doctor.facts import FORKS, OFFICIAL, OPENCV, read_facts
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +134,14 @@ def test_a_good_machine_passes():
             'does without',
             '',
         ),
-        ('mm packages', {'distributions': FORKED}, 'warning', 'not the versions', ''),
+        (
+            'mm packages',
+            {'distributions': FORKED},
+            'warning',
+            'not the versions that were tested',
+            f'onedl-mmdetection=={TESTED_FORKS["onedl-mmdetection"]}',
+        ),
+        ('mm packages', {'distributions': FORKED | TESTED_FORKS}, 'ok', 'onedl-mmcv 2.', ''),
         (
             'mm packages',
             {'distributions': {'onedl-mmcv': '2.3.6'}},

@@ -112,10 +112,10 @@ def test_gradients_equal_the_literal_implementation(name, kind, batch, training)
 
 
 @every_variant
-@pytest.mark.parametrize('batch', [1, 2])
-def test_gradients_of_every_variant_by_finite_differences(name, variant, batch):
+def test_gradients_of_every_variant_by_finite_differences(name, variant):
     model = randomised(FAMILIES[name].cls(variant)).train()
-    assert directional_error(model, golden.image(batch, 64, 64), seed=batch) < 1e-5
+    for batch in (1, 2):
+        assert directional_error(model, golden.image(batch, 64, 64), seed=batch) < 1e-5
 
 
 @every_kind

@@ -8,7 +8,9 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.config import load_config
 from glmix_mm.platform import config_root, resolve_config
 from glmix_mm.platform.checkpoint import read_checkpoint
+from glmix_mm.platform.startup import find_forked_package
 
 ROOT = Path(__file__).parents[2]
 
@@ -212,6 +215,20 @@ def test_configs_by_name(tmp_path):
         config = Config.fromfile(tmp_path / 'mine.py')
         assert config.model.backbone.arch == '9g' and config.model.type == 'MaskRCNN'
     assert Path(resolve_config('glmix_mm::maskrcnn_glnet_4g_3x')).parent == config_root()
+
+
+@pytest.mark.parametrize(
+    ('installed', 'expected'), [('mmsegmentation', 'mmsegmentation'), ('onedl-mmcv', 'mmseg')]
+)
+def test_mmseg_s_configs_are_found_under_either_name(monkeypatch, installed, expected):
+    def distribution(name):
+        if name != installed:
+            raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, 'distribution', distribution)
+    module = SimpleNamespace(MODULE2PACKAGE={'mmseg': 'mmsegmentation'})
+    find_forked_package(module)
+    assert {'mmseg': expected} == module.MODULE2PACKAGE
 
 
 def test_misspelt_config_lists_near_names():
