@@ -104,6 +104,10 @@ def test_compiled_mmcv_is_left_untouched(tmp_path):
     (tmp_path / 'mmcv' / '_ext.py').write_text(
         'def nms(boxes, scores, iou_threshold, offset):\n'
         '    return scores.new_tensor([1], dtype=int)\n'
+        'def roi_align_forward(input, rois, output, *_, **__):\n'
+        '    output.fill_(input.is_contiguous())\n'
+        'def roi_align_backward(grad_output, rois, y, x, grad_input, **_):\n'
+        '    grad_input.fill_(grad_output.is_contiguous())\n'
         'def __getattr__(name):\n'
         "    if name.startswith('_'):\n"
         '        raise AttributeError(name)\n'
@@ -113,9 +117,14 @@ def test_compiled_mmcv_is_left_untouched(tmp_path):
         'import sys, torch, glmix_mm, mmcv.ops\n'
         "extension = sys.modules['mmcv._ext']\n"
         'kept = mmcv.ops.nms(torch.zeros(3, 4), torch.zeros(3), 0.5)[1].tolist()\n'
+        'image = torch.zeros(1, 3, 8, 8).to(memory_format=torch.channels_last).requires_grad_()\n'
+        'out = mmcv.ops.roi_align(image, torch.zeros(2, 5), 7)\n'
+        'out.backward(torch.zeros(out.shape).to(memory_format=torch.channels_last))\n'
+        'print(out.min().item(), image.grad.min().item())\n'
         'print(extension.__file__, kept[0], mmcv.ops.get_compiler_version(),\n'
         "      'glmix_mm.platform.ops' in sys.modules)"
     )
-    file, *rest = run_python(code, tmp_path)
+    dense, dense_gradient, file, *rest = run_python(code, tmp_path)
+    assert (dense, dense_gradient) == ('1.0', '1.0')
     assert Path(file) == tmp_path / 'mmcv' / '_ext.py'
     assert rest == ['1', 'compiled', 'False']
