@@ -9,11 +9,11 @@ __all__ = ['config_root', 'install', 'ready', 'resolve_config']
 
 def ready() -> None:
     """Ready the platform; idempotent, and called by ``import glmix_mm``."""
-    from . import checkpoint, files, layouts, loading, losses, scoring
+    from . import checkpoint, compiled_ops, files, loading, losses, scoring
 
     # mmengine uses it; requirements/runtime.txt keeps the setuptools that still has it.
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
-    for concern in (layouts, loading, losses, scoring):
+    for concern in (compiled_ops, loading, losses, scoring):
         PATCHES.update(concern.PATCHES)
     install()
     checkpoint.install()

@@ -1,14 +1,16 @@
-"""Hands mmcv's compiled ops dense tensors.
+"""Hands mmcv's compiled ops tensors that they can read.
 
-They read memory as if each tensor lay in it axis by axis, and most do not check: RoIAlign of a
+They take it that a tensor lies in memory axis by axis, and most do not check: RoIAlign of a
 channels_last map, such as a convolution after these backbones gives, is silently wrong
-(https://github.com/open-mmlab/mmcv/issues/2203), and a deformable convolution stops.
+(https://github.com/open-mmlab/mmcv/issues/2203), and a deformable convolution stops. None knows
+bfloat16, and on a CPU NMS no float16 either.
 """
 
 import functools
 import sys
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -18,7 +20,10 @@ SERVED = 'glmix_mm'  # the origin of an extension that is not compiled
 
 
 def patch_functions(package) -> None:
-    """Let every differentiable op of ``mmcv.ops`` have contiguous arguments and gradients."""
+    """Let all autograd functions of ``mmcv.ops`` get what they can read, gradients as well.
+
+    What was in bfloat16 is computed, and returned, in float32.
+    """
     extension = sys.modules.get(EXTENSION)
     if extension is None or extension.__spec__.origin == SERVED:
         return  # torchvision's own see to it
@@ -26,7 +31,7 @@ def patch_functions(package) -> None:
         for name in ('forward', 'backward'):
             method = getattr(function, name)
             if not getattr(method, 'knows_glmix_mm', False):
-                setattr(function, name, staticmethod(_dense(method)))
+                setattr(function, name, staticmethod(_readable(method)))
 
 
 def _functions(package: str) -> Iterator[type[Function]]:
@@ -38,13 +43,20 @@ def _functions(package: str) -> Iterator[type[Function]]:
                     yield value
 
 
-def _dense(method: Callable) -> Callable:
+def _readable(method: Callable) -> Callable:
     @functools.wraps(method)
     def call(ctx, *arguments):
-        return method(ctx, *(a.contiguous() if isinstance(a, Tensor) else a for a in arguments))
+        return method(ctx, *(_copied(a) if isinstance(a, Tensor) else a for a in arguments))
 
     call.knows_glmix_mm = True
     return call
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """Return a tensor that a compiled op can read: the same one, if it can."""
+    unknown = tensor.dtype == torch.bfloat16
+    unknown |= tensor.dtype == torch.float16 and tensor.device.type == 'cpu'
+    return (tensor.float() if unknown else tensor).contiguous()
 
 
 PATCHES = {'mmcv.ops': patch_functions}
