@@ -2,7 +2,7 @@
 # Runs the tests in an environment of its own:
 #   tests/stacks.sh STACK [argument of pytest ...]
 # STACK: pinned (requirements/constraints.txt), newest (whatever pip chooses), oldest (the oldest torch
-# that requirements/runtime.txt admits), onedl (the onedl-* forks; compiles mmcv, about 10 minutes).
+# that requirements/runtime.txt admits), onedl (the onedl-* forks; compiles mmcv, 20 minutes on 2 cores).
 # PYTHON names the interpreter (python3), STACKS the folder of the environments (.stacks).
 set -euo pipefail
 cd "$(dirname "$0")/.."
