@@ -169,6 +169,10 @@ def test_trains_a_step_and_predicts(nano, name):
     if parts(name).masks:
         cfg.model.test_cfg.rcnn.max_per_img = 10
         cfg.model.test_cfg.rcnn.score_thr = 0.0  # untrained, no object is likely
+        stages = cfg.model.train_cfg.rcnn  # of a cascade, or the only one
+        for stage in stages if isinstance(stages, list) else [stages]:
+            stage.sampler.num = 64  # the heads are of full size
+        cfg.model.test_cfg.rpn.max_per_img = 100
     elif parts(name).detects:
         cfg.model.test_cfg.score_thr = 0.0
     else:
