@@ -15,8 +15,7 @@ class Float32RoIExtractor(SingleRoIExtractor):
     """mmdet's ``SingleRoIExtractor``, computed in float32.
 
     mmdet's casts the boxes to the features' type. Under bfloat16, whose numbers around 1000 are
-    4 apart, that moves their sides by a pixel on average; and mmcv's compiled RoIAlign refuses
-    bfloat16.
+    4 apart, that moves their sides by a pixel on average.
     """
 
     def forward(

@@ -22,16 +22,17 @@ SERVED = 'glmix_mm'  # the origin of an extension that is not compiled
 def patch_functions(package) -> None:
     """Let all autograd functions of ``mmcv.ops`` get what they can read, gradients as well.
 
-    What was in bfloat16 is computed, and returned, in float32.
+    What they do not know is computed in float32, and returned in the type that the first tensor of
+    numbers had.
     """
     extension = sys.modules.get(EXTENSION)
     if extension is None or extension.__spec__.origin == SERVED:
         return  # torchvision's own see to it
     for function in _functions(package.__name__):
-        for name in ('forward', 'backward'):
-            method = getattr(function, name)
-            if not getattr(method, 'knows_glmix_mm', False):
-                setattr(function, name, staticmethod(_readable(method)))
+        if not getattr(function.forward, 'knows_glmix_mm', False):
+            function.forward = staticmethod(_readable(function.forward, _as_given))
+            # autograd itself gives gradients the type of what they belong to.
+            function.backward = staticmethod(_readable(function.backward, _as_computed))
 
 
 def _functions(package: str) -> Iterator[type[Function]]:
@@ -43,20 +44,41 @@ def _functions(package: str) -> Iterator[type[Function]]:
                     yield value
 
 
-def _readable(method: Callable) -> Callable:
+def _readable(method: Callable, returned: Callable) -> Callable:
     @functools.wraps(method)
     def call(ctx, *arguments):
-        return method(ctx, *(_copied(a) if isinstance(a, Tensor) else a for a in arguments))
+        results = method(ctx, *(_copied(a) if isinstance(a, Tensor) else a for a in arguments))
+        return returned(results, arguments)
 
     call.knows_glmix_mm = True
     return call
 
 
+def _as_computed(results, arguments: tuple):
+    return results
+
+
+def _as_given(results, arguments: tuple):
+    """Return the results in the type of the first tensor of numbers, if the op does not know it."""
+    tensors = (a for a in arguments if isinstance(a, Tensor) and a.is_floating_point())
+    first = next(tensors, None)
+    if first is None or not _unknown(first):
+        return results
+    if isinstance(results, tuple):
+        return tuple(_as_given(result, arguments) for result in results)
+    computed = isinstance(results, Tensor) and results.dtype == torch.float32
+    return results.to(first.dtype) if computed else results
+
+
 def _copied(tensor: Tensor) -> Tensor:
     """Return a tensor that a compiled op can read: the same one, if it can."""
-    unknown = tensor.dtype == torch.bfloat16
-    unknown |= tensor.dtype == torch.float16 and tensor.device.type == 'cpu'
-    return (tensor.float() if unknown else tensor).contiguous()
+    return (tensor.float() if _unknown(tensor) else tensor).contiguous()
+
+
+def _unknown(tensor: Tensor) -> bool:
+    """Tell whether the compiled ops lack a tensor's type."""
+    on_cpu = tensor.device.type == 'cpu'
+    return tensor.dtype == torch.bfloat16 or (tensor.dtype == torch.float16 and on_cpu)
 
 
 PATCHES = {'mmcv.ops': patch_functions}

@@ -51,6 +51,16 @@ LESS = {
         'Mask R-CNN, box / mask AP after every 1 steps:',
     ),
     'tests/models/any_size_proof.py': Less(('1',), {}, 'fcvit'),
+    'tests/models/beside_others.py': Less(
+        ('--dtype', 'float32', '--shape', '64', '64', '--batch-size', '1', '--rounds', '1'),
+        {
+            "('Backbone', backbones), ": '',
+            "('eval', 'train')": "('train',)",
+            "    'convnext_t': (96, 192, 384, 768),\n": '',
+            "    'pvtv2_b2': (64, 128, 320, 512),\n": '',
+        },
+        'x as fast as the literal one',
+    ),
     'tests/models/leaks_proof.py': Less(
         ('detector',),
         {'STEPS, SETTLED = 300, 50': 'STEPS, SETTLED = 2, 1', 'leaks.LIMIT': '1'},

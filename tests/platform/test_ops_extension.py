@@ -118,11 +118,12 @@ def test_a_compiled_mmcv_is_used_and_gets_what_it_can_read(tmp_path):
         'image, boxes = torch.zeros(1, 3, 8, 8), torch.zeros(2, 5)\n'
         'strided = image.to(memory_format=torch.channels_last)\n'
         'for given in (strided, image.bfloat16(), image.half()):\n'
-        '    print(mmcv.ops.roi_align(given, boxes, 7).min().item())\n'
+        '    pooled = mmcv.ops.roi_align(given, boxes, 7)\n'
+        '    print(pooled.min().item(), pooled.dtype == given.dtype)\n'
         'print(extension.__file__, kept[0], mmcv.ops.get_compiler_version(),\n'
         "      'glmix_mm.platform.ops' in sys.modules)"
     )
     *readable, file, kept, version, served = run_python(code, tmp_path)
-    assert readable == ['1.0'] * 3
+    assert readable == ['1.0', 'True'] * 3
     assert Path(file) == tmp_path / 'mmcv' / '_ext.py'
     assert (kept, version, served) == ('1', 'compiled', 'False')
