@@ -5,10 +5,9 @@ a GPU, in bfloat16 at 800 x 1280. Prints a table for each, and how GLNet-4G comp
 """
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the golden numbers
@@ -74,30 +73,20 @@ def beside_the_twin(rows: Sequence[Row]) -> str:
 
 def tables(args: argparse.Namespace) -> Iterator[str]:
     """Yield each table with its headline and remarks, measured when its turn comes."""
-    device, shape = find_device(args.device), tuple(args.shape)
+    device, dtype, shape = find_device(args.device), getattr(torch, args.dtype), tuple(args.shape)
     for title, build in [('Backbone', backbones), ('Mask R-CNN', detectors)]:
+        models = build()
+        counts = {name: count(model, shape) for name, model in models.items()}
+        multiply_adds = {name: counted.model.multiply_adds for name, counted in counts.items()}
+        missing = {(name, shape): counted.not_counted for name, counted in counts.items()}
         for mode in ('eval', 'train'):
-            setup = Setup(device, getattr(torch, args.dtype), mode, 'eager', args.rounds)
-            with contextlib.redirect_stdout(sys.stderr):
-                rows, missing = measured(build(), shape, args.batch_size, setup)
+            setup = Setup(device, dtype, mode, rounds=args.rounds)
+            prepare(models, setup)
+            rows = []
+            for size in args.batch_size:
+                rows += measure(models, multiply_adds, shape, size, setup)
             yield f'{title}; {headline(setup, describe(device))}'
             yield '\n'.join([format_rows(rows), *remarks(rows, missing), beside_the_twin(rows), ''])
-
-
-def measured(
-    models: Mapping[str, nn.Module],
-    shape: tuple[int, int],
-    batch_sizes: Sequence[int],
-    setup: Setup,
-) -> tuple[list[Row], dict]:
-    """Return the measurements, and by model and shape what its multiply-adds lack."""
-    counts = {name: count(model, shape) for name, model in models.items()}
-    models = prepare(models, setup)
-    multiply_adds = {name: counted.model.multiply_adds for name, counted in counts.items()}
-    rows = []
-    for size in batch_sizes:
-        rows += measure(models, multiply_adds, shape, size, setup)
-    return rows, {(name, shape): counted.not_counted for name, counted in counts.items()}
 
 
 def main() -> None:
