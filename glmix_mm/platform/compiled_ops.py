@@ -30,9 +30,10 @@ def patch_functions(package) -> None:
         return  # torchvision's own see to it
     for function in _functions(package.__name__):
         if not getattr(function.forward, 'knows_glmix_mm', False):
-            function.forward = staticmethod(_readable(function.forward, _as_given))
-            # autograd itself gives gradients the type of what they belong to.
-            function.backward = staticmethod(_readable(function.backward, _as_computed))
+            function.forward = staticmethod(_as_given(_readable(function.forward)))
+            # Autograd itself gives gradients the type of what they belong to.
+            if 'backward' in vars(function):
+                function.backward = staticmethod(_readable(function.backward))
 
 
 def _functions(package: str) -> Iterator[type[Function]]:
@@ -40,34 +41,45 @@ def _functions(package: str) -> Iterator[type[Function]]:
     for name, module in sorted(sys.modules.items()):
         if name.startswith(f'{package}.'):
             for value in vars(module).values():
-                if isinstance(value, type) and issubclass(value, Function):
+                # Not torch's own base class, which they import.
+                if (
+                    isinstance(value, type)
+                    and issubclass(value, Function)
+                    and value is not Function
+                ):
                     yield value
 
 
-def _readable(method: Callable, returned: Callable) -> Callable:
+def _readable(method: Callable) -> Callable:
     @functools.wraps(method)
     def call(ctx, *arguments):
-        results = method(ctx, *(_copied(a) if isinstance(a, Tensor) else a for a in arguments))
-        return returned(results, arguments)
+        return method(ctx, *(_copied(a) if isinstance(a, Tensor) else a for a in arguments))
 
     call.knows_glmix_mm = True
     return call
 
 
-def _as_computed(results, arguments: tuple):
-    return results
+def _as_given(method: Callable) -> Callable:
+    """Let a method return the type of its first tensor of numbers, if the op does not know that."""
+
+    @functools.wraps(method)
+    def call(ctx, *arguments):
+        results = method(ctx, *arguments)
+        first = next(
+            (a for a in arguments if isinstance(a, Tensor) and a.is_floating_point()), None
+        )
+        if first is None or not _unknown(first):
+            return results
+        if isinstance(results, tuple):
+            return tuple(_cast(result, first.dtype) for result in results)
+        return _cast(results, first.dtype)
+
+    return call
 
 
-def _as_given(results, arguments: tuple):
-    """Return the results in the type of the first tensor of numbers, if the op does not know it."""
-    tensors = (a for a in arguments if isinstance(a, Tensor) and a.is_floating_point())
-    first = next(tensors, None)
-    if first is None or not _unknown(first):
-        return results
-    if isinstance(results, tuple):
-        return tuple(_as_given(result, arguments) for result in results)
-    computed = isinstance(results, Tensor) and results.dtype == torch.float32
-    return results.to(first.dtype) if computed else results
+def _cast(result, dtype: torch.dtype):
+    computed = isinstance(result, Tensor) and result.dtype == torch.float32
+    return result.to(dtype) if computed else result
 
 
 def _copied(tensor: Tensor) -> Tensor:

@@ -106,6 +106,8 @@ def test_a_compiled_mmcv_is_used_and_gets_what_it_can_read(tmp_path):
         '    return scores.new_tensor([1], dtype=int)\n'
         'def roi_align_forward(input, rois, output, *_, **__):\n'
         '    output.fill_(input.is_contiguous() and input.element_size() == 4)\n'
+        'def roi_align_backward(grad_output, rois, y, x, grad_input, **_):\n'
+        '    grad_input.fill_(grad_output.element_size() == 4)\n'
         'def __getattr__(name):\n'
         "    if name.startswith('_'):\n"
         '        raise AttributeError(name)\n'
@@ -118,12 +120,16 @@ def test_a_compiled_mmcv_is_used_and_gets_what_it_can_read(tmp_path):
         'image, boxes = torch.zeros(1, 3, 8, 8), torch.zeros(2, 5)\n'
         'strided = image.to(memory_format=torch.channels_last)\n'
         'for given in (strided, image.bfloat16(), image.half()):\n'
-        '    pooled = mmcv.ops.roi_align(given, boxes, 7)\n'
+        '    pooled = mmcv.ops.roi_align(given.requires_grad_(), boxes, 7)\n'
+        '    pooled.sum().backward()\n'
         '    print(pooled.min().item(), pooled.dtype == given.dtype)\n'
+        '    print(given.grad.min().item(), given.grad.dtype == given.dtype)\n'
+        "print(hasattr(torch.autograd.Function.forward, 'knows_glmix_mm'))\n"
         'print(extension.__file__, kept[0], mmcv.ops.get_compiler_version(),\n'
         "      'glmix_mm.platform.ops' in sys.modules)"
     )
-    *readable, file, kept, version, served = run_python(code, tmp_path)
-    assert readable == ['1.0', 'True'] * 3
+    *readable, torchs, file, kept, version, served = run_python(code, tmp_path)
+    assert readable == ['1.0', 'True'] * 2 * 3
+    assert torchs == 'False'  # what is not mmcv's stays as it is
     assert Path(file) == tmp_path / 'mmcv' / '_ext.py'
     assert (kept, version, served) == ('1', 'compiled', 'False')
