@@ -97,8 +97,8 @@ def main(argv: Sequence[str]) -> None:
     shapes = SCALING if args.scaling else [tuple(shape) for shape in args.shape or SHAPES]
     with _threads(args.threads), contextlib.redirect_stdout(sys.stderr):
         models = load_models(args.models or DEFAULTS)
-        counts, missing = _count(models, shapes)
-        rows = _measure(models, counts, shapes, args, setup)
+        counts, missing = count_all(models, shapes)
+        rows = measure_all(models, counts, shapes, args.batch_size, setup, args.csv)
         machine = describe(setup.device)
     head = headline(setup, machine)
     parts = [head, format_rows(rows), '\n'.join(remarks(rows, missing)), format_growth(rows)]
@@ -163,7 +163,9 @@ def _threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _count(models: Mapping[str, nn.Module], shapes) -> tuple[dict, dict]:
+def count_all(
+    models: Mapping[str, nn.Module], shapes: Sequence[tuple[int, int]]
+) -> tuple[dict, dict]:
     """Return multiply-adds, and what they lack, by model and shape."""
     counts, missing = {}, {}
     for name, model in models.items():
@@ -178,7 +180,24 @@ def _count(models: Mapping[str, nn.Module], shapes) -> tuple[dict, dict]:
     return counts, missing
 
 
-def _measure(models, counts, shapes, args: argparse.Namespace, setup: Setup) -> list[Row]:
+def measure_all(
+    models: Mapping[str, nn.Module],
+    counts: Mapping,
+    shapes: Sequence[tuple[int, int]],
+    batch_sizes: Sequence[int],
+    setup: Setup,
+    csv: Path | None = None,
+) -> list[Row]:
+    """Prepare models and measure them at all shapes and batch sizes.
+
+    Args:
+        models: by name.
+        counts: their multiply-adds by name and shape.
+        shapes: height and width of images, px.
+        batch_sizes: images in a batch.
+        setup: how they are run.
+        csv: where what is measured so far is written each time.
+    """
     if setup.device.type == 'cuda' and setup.dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # as for matrix products: float32 is float32
     models = prepare(models, setup)
@@ -186,11 +205,11 @@ def _measure(models, counts, shapes, args: argparse.Namespace, setup: Setup) -> 
     rows = []
     for shape in shapes:
         multiply_adds = {name: counts[name, shape] for name in models}
-        for batch_size in args.batch_size:
+        for batch_size in batch_sizes:
             print(f'measuring {shape[0]} x {shape[1]}, batch {batch_size}', flush=True)
             rows += measure(models, multiply_adds, shape, batch_size, setup)
-            if args.csv:
-                _write(args.csv, to_csv(rows, setup, machine).encode())
+            if csv:
+                _write(csv, to_csv(rows, setup, machine).encode())
     return rows
 
 

@@ -52,7 +52,7 @@ LESS = {
     ),
     'tests/models/any_size_proof.py': Less(('1',), {}, 'fcvit'),
     'tests/models/beside_others.py': Less(
-        ('--dtype', 'float32', '--shape', '64', '64', '--batch-size', '1', '--rounds', '1'),
+        ('--dtype', 'float32', '--batch-size', '2', '--rounds', '1'),
         {
             "('Backbone', backbones), ": '',
             "('eval', 'train')": "('train',)",

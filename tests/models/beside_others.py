@@ -5,6 +5,7 @@ a GPU, in bfloat16 at 800 x 1280. Prints a table for each, and how GLNet-4G comp
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,9 @@ import torch
 from families import twin_of
 from torch import nn
 
-from glmix_mm.analysis.benchmark import DTYPES, describe
+from glmix_mm.analysis.benchmark import DTYPES, count_all, describe, measure_all
 from glmix_mm.analysis.contenders import load_model
-from glmix_mm.analysis.flops import count
-from glmix_mm.analysis.measure import Row, Setup, measure, prepare
+from glmix_mm.analysis.measure import Row, Setup
 from glmix_mm.analysis.report import format_rows, headline, remarks
 from glmix_mm.engine.cli import find_device
 from glmix_mm.models import GLNet
@@ -48,11 +48,12 @@ def detectors() -> dict[str, nn.Module]:
 
 
 def detector(name: str, backbone: nn.Module) -> nn.Module:
-    """Return Mask R-CNN on a backbone, the first of its neck's layers made to fit."""
+    """Return Mask R-CNN on a backbone, the first layers of its neck made to fit."""
     model = load_model(DETECTOR)
     model.backbone = backbone
-    for channels, lateral in zip(OTHERS.get(name, ()), model.neck.lateral_convs, strict=False):
-        lateral.conv = nn.Conv2d(channels, lateral.conv.out_channels, 1)
+    if name in OTHERS:
+        for channels, lateral in zip(OTHERS[name], model.neck.lateral_convs, strict=True):
+            lateral.conv = nn.Conv2d(channels, lateral.conv.out_channels, 1)
     return model
 
 
@@ -71,34 +72,35 @@ def beside_the_twin(rows: Sequence[Row]) -> str:
     return '\n'.join(lines)
 
 
-def tables(args: argparse.Namespace) -> Iterator[str]:
-    """Yield each table with its headline and remarks, measured when its turn comes."""
+def tables(args: argparse.Namespace) -> Iterator[tuple[list[Row], str]]:
+    """Yield what is measured and its table, each when its turn comes."""
     device, dtype, shape = find_device(args.device), getattr(torch, args.dtype), tuple(args.shape)
     for title, build in [('Backbone', backbones), ('Mask R-CNN', detectors)]:
         models = build()
-        counts = {name: count(model, shape) for name, model in models.items()}
-        multiply_adds = {name: counted.model.multiply_adds for name, counted in counts.items()}
-        missing = {(name, shape): counted.not_counted for name, counted in counts.items()}
+        counts, missing = count_all(models, [shape])
         for mode in ('eval', 'train'):
             setup = Setup(device, dtype, mode, rounds=args.rounds)
-            prepare(models, setup)
-            rows = []
-            for size in args.batch_size:
-                rows += measure(models, multiply_adds, shape, size, setup)
-            yield f'{title}; {headline(setup, describe(device))}'
-            yield '\n'.join([format_rows(rows), *remarks(rows, missing), beside_the_twin(rows), ''])
+            with contextlib.redirect_stdout(sys.stderr):
+                rows = measure_all(models, counts, [shape], args.batch_size, setup)
+            head = f'{title}; {headline(setup, describe(device))}'
+            parts = [head, format_rows(rows), *remarks(rows, missing), beside_the_twin(rows), '']
+            yield rows, '\n'.join(parts)
 
 
 def main() -> None:
-    """Print the tables as they come."""
+    """Print the tables as they come; the status is 1 if a measurement failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
     parser.add_argument('--dtype', choices=DTYPES, default='bfloat16')
     parser.add_argument('--shape', nargs=2, type=int, default=(800, 1280), metavar=('H', 'W'))
     parser.add_argument('--batch-size', nargs='+', type=int, default=(1, 8), metavar='N')
     parser.add_argument('--rounds', type=int, default=5)
-    for text in tables(parser.parse_args()):
+    failed = 0
+    for rows, text in tables(parser.parse_args()):
         print(text, flush=True)
+        failed += sum(bool(row.timing.error) for row in rows)
+    if failed:
+        sys.exit(f'{failed} measurements failed')
 
 
 if __name__ == '__main__':
