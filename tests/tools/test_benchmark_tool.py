@@ -119,8 +119,8 @@ def test_csv_after_each_shape(call, tmp_path, monkeypatch):
 def test_defaults(monkeypatch, call):
     seen = []
     monkeypatch.setattr(benchmark, 'load_models', lambda names: dict.fromkeys(names))
-    monkeypatch.setattr(benchmark, '_count', lambda models, shapes: seen.append(shapes) or ({}, {}))
-    monkeypatch.setattr(benchmark, '_measure', lambda models, *others: seen.append(models) or [])
+    monkeypatch.setattr(benchmark, 'count_all', lambda _, shapes: seen.append(shapes) or ({}, {}))
+    monkeypatch.setattr(benchmark, 'measure_all', lambda models, *_: seen.append(models) or [])
     assert call()[0] == 0
     assert list(seen[0]) == [(800, 1280)]
     assert list(seen[1]) == ['glnet_4g', 'swin_t', 'convnext_t', 'pvtv2_b2', 'resnet50']
