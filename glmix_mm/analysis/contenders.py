@@ -1,6 +1,7 @@
 """The models that the benchmark compares: this package's by name, others by type or config."""
 
 import ast
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,4 +140,4 @@ def _load(path: str, name: str) -> Config:
 
 def _build(settings: Mapping, name: str, scope: str | None = None) -> nn.Module:
     with config_mistakes(name), DefaultScope.overwrite_default_scope(scope):
-        return MODELS.build(dict(settings))
+        return MODELS.build(copy.deepcopy(settings))

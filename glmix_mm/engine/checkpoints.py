@@ -1,6 +1,7 @@
 """Checks that a checkpoint fits the config, before anything is loaded from it or runs."""
 
 import ast
+import copy
 import re
 from collections.abc import Iterable, Mapping
 
@@ -47,14 +48,16 @@ def weights_of(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build the config's model, to see what it expects.
+    """Build the config's model, from a copy: some detectors write into the settings they are given.
+
+    mmdet's DINO and Deformable DETR do, and refuse settings that hold what they wrote.
 
     Raises:
         UserError: the model's config has a mistake in it.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     with config_mistakes(cfg.filename):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(copy.deepcopy(cfg.model))
     _check_channels(model, cfg)
     return model
 
