@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import UserError
 
 OBJECTS = 7  # of an image: COCO's train2017 has 7.3
+DETECTORS = ('bbox_head', 'roi_head', 'mask_head', 'panoptic_head')  # a detector has one of these
 LABEL = 0  # the only class: what a loss costs does not depend on it
 
 
@@ -41,8 +42,8 @@ def make_targets(model: BaseModel, images: Tensor, objects: int = OBJECTS) -> li
         if hasattr(model, 'decode_head'):
             labels = torch.full((1, *images.shape[2:]), LABEL, device=images.device)
             sample.gt_sem_seg = PixelData(data=labels)
-        elif hasattr(model, 'bbox_head') or hasattr(model, 'roi_head'):
-            sample.gt_instances = _objects(images, objects)
+        elif any(hasattr(model, name) for name in DETECTORS):
+            sample.gt_instances = _objects(images, objects, _takes_masks(model))
         elif hasattr(model, 'head'):
             sample.gt_label = torch.tensor([LABEL], device=images.device)
         else:
@@ -53,7 +54,13 @@ def make_targets(model: BaseModel, images: Tensor, objects: int = OBJECTS) -> li
     return samples
 
 
-def _objects(images: Tensor, number: int) -> InstanceData:
+def _takes_masks(model: BaseModel) -> bool:
+    """Return whether a detector learns masks; some that don't stop at masks (RTMDet)."""
+    parts = (hasattr(part, 'loss_mask') for part in model.modules())
+    return getattr(model, 'with_mask', False) or any(parts)
+
+
+def _objects(images: Tensor, number: int, with_masks: bool) -> InstanceData:
     """Return boxes from a tenth to half of the image's size, filled by their masks."""
     from mmdet.structures.mask import BitmapMasks
 
@@ -61,11 +68,13 @@ def _objects(images: Tensor, number: int) -> InstanceData:
     share = torch.linspace(0.1, 0.5, number)
     low = torch.stack([share * width, share * height], 1) * 0.5
     boxes = torch.cat([low, low + 2 * low], 1)  # x1, y1, x2, y2
-    masks = np.zeros((number, height, width), np.uint8)
-    for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
-        mask[top:bottom, left:right] = 1
-    return InstanceData(
+    objects = InstanceData(
         bboxes=boxes.to(images.device),
         labels=torch.full((number,), LABEL, device=images.device),
-        masks=BitmapMasks(masks, height, width),
     )
+    if with_masks:
+        masks = np.zeros((number, height, width), np.uint8)
+        for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
+            mask[top:bottom, left:right] = 1
+        objects.masks = BitmapMasks(masks, height, width)
+    return objects

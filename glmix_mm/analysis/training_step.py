@@ -127,6 +127,17 @@ def _only_warnings() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _fill(model: nn.Module) -> None:
+    """Give all weights numbers: some of mmdet's detectors make theirs of memory as they find it.
+
+    Without pretrained weights, which may have to be fetched and make no step larger.
+    """
+    for module in model.modules():
+        if getattr(module, 'init_cfg', None):
+            module.init_cfg = None
+    model.init_weights()
+
+
 class Prober:
     """Runs training steps of a config on random images.
 
@@ -139,6 +150,8 @@ class Prober:
     def __init__(self, cfg: Config, model: nn.Module, device: torch.device):
         self.device, self.objects = device, most_objects(cfg.model)
         self.shape = training_shape(cfg)
+        with _only_warnings():
+            _fill(model)
         self.model = model.to(device)
         self.model.train()
         # One step of the optimizer a batch: with accumulation, gradients stay in place, as here.
