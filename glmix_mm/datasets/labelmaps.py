@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
+from ..platform.loading import IGNORED
 from .paths import ADE_LAYOUT, Place, read_lines, some
 from .survey import DECODED, Survey, evenly, in_threads
 from .survey_labels import count_labels, refuse_other_archives, survey_label_maps
 
-IGNORED = 255
 LOSSY = ('.jpg', '.jpeg')
 
 
@@ -32,6 +32,7 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
     images = dataset.data_prefix['img_path']
     labels = dataset.data_prefix.get('seg_map_path')
     place.require_folder(images, ADE_LAYOUT)
+    _check_ignored(dataset, place)
     stems = _listed(dataset, place) if dataset.ann_file else _stems(images, dataset.img_suffix)
     if not stems:
         raise UserError(
@@ -67,7 +68,21 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
     every = type(dataset).METAINFO if dataset.label_map else dataset.metainfo
     classes = list(every['classes'])
     first = 1 if dataset.reduce_zero_label else 0
-    return survey_label_maps(pairs, len(stems), counts, classes, first, IGNORED)
+    return survey_label_maps(pairs, len(stems), counts, classes, first, dataset.ignore_index)
+
+
+def _check_ignored(dataset: BaseDataset, place: Place) -> None:
+    """Refuse another ignored label where mmseg itself writes 255 into the label maps."""
+    if dataset.ignore_index == IGNORED:
+        return
+    writes = dict(reduce_zero_label=dataset.reduce_zero_label, classes=dataset.label_map)
+    for key, value in writes.items():
+        if value:
+            raise UserError(
+                f'{place.split} data: ignore_index={dataset.ignore_index}, but where {key} leaves '
+                f'labels out, mmseg turns them into {IGNORED}, which nothing would ignore; set '
+                f'ignore_index={IGNORED} everywhere, or number the label maps without {key}'
+            )
 
 
 def _listed(dataset: BaseDataset, place: Place) -> set[str]:
@@ -114,33 +129,34 @@ def _check_values(dataset: BaseDataset, folder: str, paths: list[str]) -> Counte
     # With a selection of the classes the files still hold all of them.
     count = len(dataset.label_map or dataset.metainfo['classes'])
     first = 1 if dataset.reduce_zero_label else 0
+    ignored = dataset.ignore_index
     valid = set(range(first, first + count))
     for path, counts in zip(paths, in_threads(count_labels, paths), strict=True):
         values = set(counts)
-        strange = sorted(values - valid - {IGNORED} - set(range(first)))
+        strange = sorted(values - valid - {ignored} - set(range(first)))
         if strange:
             raise UserError(
                 f'{path}: has label {some(strange)}, expected {first} to {first + count - 1} for '
-                f'{count} classes or {IGNORED} (ignored){_hint(dataset, seen | values, count)}'
+                f'{count} classes or {ignored} (ignored){_hint(dataset, seen | values, count)}'
             )
         seen |= values
         total += counts
-    if not seen & valid:
+    if not seen & (valid - {ignored}):
         raise UserError(
             f'{folder}: all sampled pixels are ignored (labels {some(sorted(seen))}); with '
             f'reduce_zero_label={dataset.reduce_zero_label} the {count} classes are '
             f'{first} to {first + count - 1}'
         )
-    if count == 2 and seen == {0, IGNORED}:
+    if count == 2 and seen == {0, ignored}:
         raise UserError(
-            f'{folder}: sampled label maps hold 0 and {IGNORED}, which is ignored; write the '
+            f'{folder}: sampled label maps hold 0 and {ignored}, which is ignored; write the '
             'second class as 1'
         )
     return total
 
 
 def _hint(dataset: BaseDataset, seen: set[int], count: int) -> str:
-    if not dataset.reduce_zero_label and max(seen - {IGNORED}) == count:
+    if not dataset.reduce_zero_label and max(seen - {dataset.ignore_index}) == count:
         return (
             '; if labels count from 1 and 0 is to be ignored, as in ADE20K, set '
             'reduce_zero_label=True'

@@ -4,7 +4,8 @@ import io
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 from ..errors import UserError
 from ..platform.images import JPEG_START, decode_image
 from ..platform.loading import read_bytes
-from .survey import Survey, evenly, in_threads, of_all, read_size
+from .survey import Survey, evenly, find_dark, in_threads, of_all, read_size
 
 SHOWN = 12  # labels that a note lists
+HANDFUL = 5  # classes; of so few any may be rare
 FULL_ADE = ('ADE20K_2016_07_26', 'ADE20K_2021_17_01')
 FULL_ADE_INDEX = ('index_ade20k.mat', 'index_ade20k.pkl')
 ADE_ARCHIVE = (
@@ -118,9 +120,25 @@ def survey_label_maps(
     unseen = [name for label, name in enumerate(classes, first) if not counts[label]]
     if unseen:
         names = ', '.join(unseen[:SHOWN]) + (', ...' if len(unseen) > SHOWN else '')
-        survey.notes.append(f'{len(unseen)} of {len(classes)} classes not seen in these: {names}')
+        note = f'{len(unseen)} of {len(classes)} classes not seen in these: {names}'
+        many = len(classes) > HANDFUL and 2 * len(unseen) > len(classes)
+        survey.notes.append(f'warning: {note}{_steps(counts, ignored)}' if many else note)
+    survey.problems += find_dark([image for image, _ in pairs])
     _compare_sizes(survey, pairs)
     return survey
+
+
+def _steps(counts: Mapping[int, int], ignored: int) -> str:
+    """Name the labels that were seen, and what they may be instead of numbers of classes."""
+    seen = sorted(set(counts) - {ignored})
+    step = min((b - a for a, b in pairwise(seen)), default=1)
+    text = f'; only {", ".join(map(str, seen[:SHOWN]))}{", ..." if len(seen) > SHOWN else ""} are'
+    if step == 1:
+        return text
+    return (
+        f'{text}, as in masks drawn in steps of grey: write the classes as 0, 1, 2, ... instead, '
+        'and name them in classes.txt'
+    )
 
 
 def _zero(classes: Sequence[str], first: int, share, ignored: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..datasets.coco import CocoFiles
+from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import Known, check_datasets
 from ..errors import UserError
 from .cli import OptionsAction
@@ -59,6 +60,8 @@ def check(cfg: Config) -> None:
     Raises:
         UserError: there is something to mend.
     """
+    for note in share_ignored_label(cfg):
+        print(note, flush=True)
     known, problems, seen = Known(CocoFiles(), {}), [], []
     for split in SPLITS:
         settings = cfg.get(f'{split}_dataloader')

@@ -5,6 +5,7 @@ mmseg's users have. Classes come from the ``categories`` of the training annotat
 from ``classes.txt`` beside the folders, a name a line in the order of the labels (segmentation).
 """
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,13 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..datasets.coco import read_coco
-from ..datasets.labelmaps import IGNORED
+from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import heads_classes, unwrap
 from ..datasets.paths import Place, read_lines, some
 from ..datasets.survey import of_all
 from ..datasets.survey_labels import refuse_other_archives, sample
 from ..errors import UserError
+from ..platform.loading import IGNORED
 from ..visualization.palette import distinct_colours
 from .options import SPLITS, nested_dicts
 
@@ -181,15 +183,16 @@ def _use_label_maps(cfg: Config) -> tuple[list[str], list[str]]:
     """Set the data sets' type and paths; return the names of their classes, and notes."""
     root = _root(cfg)
     refuse_other_archives(str(root))
+    shared = share_ignored_label(cfg)
     for split in SPLITS:
         for dataset in _datasets(cfg, split):
             _place_label_maps(root, split, dataset)
     train = next(_datasets(cfg, 'train'))
     folder = root / train.data_prefix['seg_map_path']
-    paths = sorted(str(path) for path in folder.rglob(f'*{train.seg_map_suffix}'))
+    paths = sorted(str(path) for path in folder.rglob(f'*{glob.escape(train.seg_map_suffix)}'))
     chosen, counts = sample(paths, LABEL_MAPS_READ)
     looked = of_all(len(chosen), len(paths))
-    classes, reduce = _name_labels(root, sorted(set(counts) - {IGNORED}), looked)
+    classes, reduce = _name_labels(root, set(counts), train.get('ignore_index', IGNORED), looked)
     for dataset in _datasets(cfg):
         dataset['reduce_zero_label'] = reduce
     # mmseg's pipelines repeat the setting, and insist that it is the data set's.
@@ -199,7 +202,7 @@ def _use_label_maps(cfg: Config) -> tuple[list[str], list[str]]:
             step.pop('reduce_zero_label', None)
     zero = '0 is ignored, 1 is the first class' if reduce else '0 is the first class'
     source = root / CLASSES if (root / CLASSES).is_file() else f'the labels of {folder}'
-    return classes, [f'Classes from {source} ({looked} label maps read); label {zero}']
+    return classes, [*shared, f'Classes from {source} ({looked} label maps read); label {zero}']
 
 
 def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> None:
@@ -250,18 +253,20 @@ def _suffixes(images: Path, labels: Path) -> tuple[str, str]:
     )
 
 
-def _name_labels(root: Path, labels: Sequence[int], looked: str) -> tuple[list[str], bool]:
+def _name_labels(root: Path, found: set[int], ignored: int, looked: str) -> tuple[list[str], bool]:
     """Return the names of the classes, and whether label 0 is to be ignored.
 
     Args:
         root: the data set's folder.
-        labels: those in the label maps, without 255, sorted.
+        found: the labels in the label maps.
+        ignored: the one that the config ignores.
         looked: at how many label maps, for the messages.
 
     Raises:
         UserError: the labels do not go with the names, or are of fewer than two classes.
     """
-    path, top = root / CLASSES, labels[-1] if labels else 0
+    path, labels = root / CLASSES, sorted(found - {ignored})
+    top = labels[-1] if labels else 0
     if path.is_file():
         # Some editors begin a file with a byte order mark.
         names = [line.removeprefix('\ufeff') for line in read_lines(str(path))]
@@ -278,7 +283,7 @@ def _name_labels(root: Path, labels: Sequence[int], looked: str) -> tuple[list[s
     if len(names) < 2:
         raise UserError(
             f'{root.absolute()}: the label maps ({looked} read) hold {some(labels) or "nothing"} '
-            f'and perhaps {IGNORED}, which is ignored; expected two classes or more, background '
+            f'and perhaps {ignored}, which is ignored; expected two classes or more, background '
             'included: write them as 0, 1, ..., or name them in classes.txt'
         )
     return names, top == len(names)

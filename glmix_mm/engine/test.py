@@ -7,7 +7,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..datasets.layout import check_datasets, unwrap
+from ..datasets.ignored import share_ignored_label
+from ..datasets.layout import check_datasets, log, unwrap
 from ..errors import UserError
 from ..models.pyramid import PyramidBackbone
 from .blame import blame_files
@@ -66,6 +67,8 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
     Raises:
         UserError: a mistake in the config, the data or the checkpoint, or a full disk.
     """
+    for note in share_ignored_label(cfg):
+        log(note)
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             check_datasets(cfg, ['test'])

@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import check_datasets
 from ..errors import UserError
 from ..platform.releases import SCHEME, find_release
@@ -163,7 +164,7 @@ def train(
         UserError: a mistake in the config, the data or a checkpoint, or a full disk.
         Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
-    notes, images = list(notes), {}
+    notes, images = [*notes, *share_ignored_label(cfg)], {}
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)

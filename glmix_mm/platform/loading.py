@@ -14,9 +14,11 @@ from PIL import Image
 from ..errors import UserError
 from .images import decode_image, refuse_endless
 
-IGNORED = 255
+IGNORED = 255  # by default
+LARGEST = 255  # label, of a byte
 WIDE = ('I', 'F')  # Pillow's modes of more than a byte a pixel
-COUNT = 'class_count'  # the key under which a data set tells the loading of labels its classes
+# The keys under which a data set tells the loading of labels its classes and what is ignored.
+COUNT, IGNORE = 'class_count', 'ignore_index'
 
 
 def patch_images(module) -> None:
@@ -126,11 +128,11 @@ def check_header(data: bytes, path: str) -> None:
         )
     if kind == 'JPEG':
         raise UserError(f'{path}: is a JPEG, which does not keep labels as they were; use PNG')
-    strange = labels[~((labels >= 0) & (labels <= IGNORED) & (labels % 1 == 0))]  # NaN as well
+    strange = labels[~((labels >= 0) & (labels <= LARGEST) & (labels % 1 == 0))]  # NaN as well
     if strange.size:
         raise UserError(
             f'{path}: has label {strange.max()}; label maps hold one byte a pixel, so whole '
-            f'numbers from 0 to {IGNORED - 1}, and {IGNORED} (ignored)'
+            f'numbers from 0 to {LARGEST}'
         )
 
 
@@ -155,12 +157,13 @@ def check_labels(labels: np.ndarray, path: str, results: dict) -> None:
     count = results.get(COUNT)
     if count is None:
         return
-    strange = np.unique(labels[(labels >= count) & (labels != IGNORED)])
+    ignored = results.get(IGNORE, IGNORED)
+    strange = np.unique(labels[(labels >= count) & (labels != ignored)])
     if len(strange):
         shift = 1 if results.get('reduce_zero_label') else 0
         raise UserError(
             f'{path}: has label {strange[0] + shift}, expected {shift} to {count - 1 + shift} for '
-            f'{count} classes or {IGNORED} (ignored)'
+            f'{count} classes or {ignored} (ignored)'
         )
 
 
@@ -175,7 +178,7 @@ def patch_segmentation_sets(module) -> None:
         info = original(self, idx)
         classes = self._metainfo.get('classes')
         if classes:
-            info[COUNT] = len(classes)
+            info[COUNT], info[IGNORE] = len(classes), self.ignore_index
         return info
 
     get_data_info.knows_glmix_mm = True

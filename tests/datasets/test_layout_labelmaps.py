@@ -177,3 +177,63 @@ def test_heads_of_another_number_of_classes(root):
     message = failure(make_config(root, num_classes=150))
     assert 'model.decode_head.num_classes=150' in message
     assert 'model.auxiliary_head.0.num_classes=6' in message
+
+
+@pytest.mark.parametrize('ignored', [250, 6, 0])
+def test_another_label_is_ignored(root, ignored):
+    own = dict(reduce_zero_label=False, ignore_index=ignored)
+    write_labels(root, [1, 2, ignored])
+    notes = []
+    check_datasets(make_config(root, **own), ['train'], notes.append)
+    assert any(f'{ignored} (33.3 %) is ignored' in note for note in notes)
+    write_labels(root, [1, 2, 255])
+    assert f'has label 255, expected 0 to 5 for 6 classes or {ignored} (ignored)' in failure(
+        make_config(root, **own)
+    )
+
+
+def test_mmseg_itself_writes_255(root):
+    message = failure(make_config(root, ignore_index=250))
+    assert 'ignore_index=250' in message and 'reduce_zero_label' in message
+
+
+@pytest.mark.parametrize(
+    ('values', 'count', 'steps'),
+    [([0, 40, 80], 81, '0, 40, 80'), ([0, 127, 254], 255, '0, 127, 254'), ([3, 9], 10, '3, 9')],
+)
+def test_steps_of_grey_are_named(root, values, count, steps):
+    write_labels(root, values)
+    own = dict(reduce_zero_label=False, metainfo=dict(classes=[f'c{i}' for i in range(count)]))
+    notes = []
+    check_datasets(make_config(root, count, **own), ['train'], notes.append)
+    (warning,) = [note for note in notes if 'warning: ' in note]
+    assert f'{count - len(values)} of {count} classes' in warning
+    assert f'only {steps} are, as in masks drawn in steps of grey' in warning
+
+
+def test_few_classes_may_be_rare(root):
+    write_labels(root, [1])
+    notes = []
+    check_datasets(make_config(root, 5, metainfo=dict(classes=[*'abcde'])), ['train'], notes.append)
+    assert not any('warning' in note for note in notes)
+
+
+@pytest.mark.parametrize(('factor', 'bits'), [(16, 12), (257, None)])
+def test_images_of_16_bits(root, factor, bits):
+    for path in (root / IMAGES).iterdir():
+        grey = np.asarray(Image.open(path).convert('L'), np.uint16)
+        grey[0, 0] = 255
+        Image.fromarray(grey * factor).save(path.with_suffix('.png'))
+        path.unlink()
+    cfg = make_config(root, img_suffix='.png')
+    if bits is None:
+        check_datasets(cfg, ['train'])
+    else:
+        assert f'hold {bits} bits; ' in failure(cfg)
+        assert 'multiply the values by 16' in failure(cfg)
+
+
+def test_label_maps_of_16_bits(root):
+    for path in (root / LABELS).iterdir():
+        Image.fromarray(np.asarray(Image.open(path), np.uint16)).save(path)
+    check_datasets(make_config(root), ['train'])

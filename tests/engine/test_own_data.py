@@ -129,10 +129,10 @@ def test_label_maps_are_found(images, labels, maps):
             (maps / kind / old).rename(target)
     shutil.copy(maps / 'classes.txt', maps / 'new')
     for path in sorted((maps / 'new').rglob('*.png')):
-        path.rename(path.with_name(f'{path.stem}_mask.png'))
+        path.rename(path.with_name(f'{path.stem}_[mask].png'))
     cfg, notes = fitted('semfpn_glnet_4g_80k', maps / 'new')
     check_datasets(cfg, ['train', 'val', 'test'], notes.append)
-    assert cfg.test_dataloader.dataset.seg_map_suffix == '_mask.png'
+    assert cfg.test_dataloader.dataset.seg_map_suffix == '_[mask].png'
     assert cfg.test_dataloader.dataset.data_prefix.seg_map_path == labels.format('valid')
 
 
@@ -140,6 +140,7 @@ def test_label_maps_are_found(images, labels, maps):
     ('names', 'labels', 'expected'),
     [
         ('a b c', [0, 1, 2], (['a', 'b', 'c'], False)),
+        ('a b c', [0, 1, 2, 250], (['a', 'b', 'c'], False)),
         ('a b c', [0, 1], (['a', 'b', 'c'], False)),
         ('a b c', [1, 2, 3], (['a', 'b', 'c'], True)),
         ('a b c', [0, 1, 2, 3], (['a', 'b', 'c'], True)),
@@ -147,18 +148,18 @@ def test_label_maps_are_found(images, labels, maps):
         ('a b b', [0, 1], 'names a class twice'),
         ('a', [0], 'expected two classes or more'),
         (None, [0, 2], (['label 0', 'label 1', 'label 2'], False)),
-        (None, [0], 'hold 0 and perhaps 255'),
-        (None, [], 'hold nothing and perhaps 255'),
+        (None, [0], 'hold 0 and perhaps 250'),
+        (None, [], 'hold nothing and perhaps 250'),
     ],
 )
 def test_labels_and_names(names, labels, expected, tmp_path):
     if names:
         (tmp_path / 'classes.txt').write_text(names.replace(' ', '\n\n'))
     if isinstance(expected, tuple):
-        assert own_data._name_labels(tmp_path, labels, 'all 9') == expected
+        assert own_data._name_labels(tmp_path, {*labels}, 250, 'all 9') == expected
         return
     with pytest.raises(UserError) as caught:
-        own_data._name_labels(tmp_path, labels, 'all 9')
+        own_data._name_labels(tmp_path, {*labels}, 250, 'all 9')
     assert expected in str(caught.value)
 
 
