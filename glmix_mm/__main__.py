@@ -1,16 +1,19 @@
 """``glmix COMMAND`` and ``python -m glmix_mm COMMAND``."""
 
+import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {  # the module whose main(argv) is called
-    'doctor': 'doctor.command',
-    'check-data': 'engine.check_data',
-    'train': 'engine.train',
-    'test': 'engine.test',
-    'predict': 'engine.predict',
-    'export': 'deploy.export',
+import glmix_mm
+
+from .commands import COMMANDS, spelled, usage
+
+ENVIRONMENT = {
+    # Threads that wait by spinning for long slow each other down (tenfold) when other programs use
+    # the cores as well; those that don't spin at all are a third slower when none does.
+    'demo': {'GOMP_SPINCOUNT': '2000'},
 }
 
 
@@ -18,18 +21,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv.pop(0) if argv else ''
+    if name in ('', '-h', '--help'):
+        print(usage(), file=sys.stdout if name else sys.stderr)
+        return 0 if name else 2
+    if name == '--version':
+        print(f'glmix_mm {glmix_mm.__version__}')
+        return 0
     if name not in COMMANDS:
-        asked = name in ('-h', '--help')
-        usage = f'usage: glmix {{{",".join(COMMANDS)}}} ...; each has --help'
-        print(usage, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
-    sys.argv[0] = f'glmix {name}'  # what --help and mistakes in the arguments show
-    command = importlib.import_module(f'.{COMMANDS[name]}', __package__ or 'glmix_mm').main
-    if name == 'doctor':  # imports nothing that could be broken
-        return command(argv)
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f'; did you mean {near[0]}?' if near else ''
+        print(f'{usage()}\n\nerror: no command {name!r}{meant}', file=sys.stderr)
+        return 2
+    command = COMMANDS[name]
+    sys.argv[0] = spelled(name)  # what --help and mistakes in the arguments show
+    for variable, value in ENVIRONMENT.get(name, {}).items():  # read when torch is imported
+        os.environ.setdefault(variable, value)
+    if not command.bare and not glmix_mm.is_set_up:
+        glmix_mm.set_up()
+    call = importlib.import_module(f'.{command.module}', 'glmix_mm').main
+    if command.bare:
+        return call(argv)
     from .engine.cli import run
 
-    return run(command, argv)
+    return run(call, argv)
 
 
 if __name__ == '__main__':

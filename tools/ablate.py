@@ -1,12 +1,11 @@
-"""Compare the ablations of GLNet's paper in one run: tools/ablate.py [options]; see --help."""
+"""What `glmix ablate` does, from a checkout."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
 
-from glmix_mm.analysis.ablate import main
-from glmix_mm.engine.cli import run
+from glmix_mm.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main(['ablate', *sys.argv[1:]]))

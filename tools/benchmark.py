@@ -1,12 +1,11 @@
-"""Compare the speed and memory of models: tools/benchmark.py [MODEL ...] [options]; see --help."""
+"""What `glmix benchmark` does, from a checkout."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
 
-from glmix_mm.analysis.benchmark import main
-from glmix_mm.engine.cli import run
+from glmix_mm.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main(['benchmark', *sys.argv[1:]]))

@@ -1,12 +1,11 @@
-"""Count a model's multiply-adds and parameters: tools/get_flops.py CONFIG [options]; see --help."""
+"""What `glmix flops` does, from a checkout."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
 
-from glmix_mm.analysis.get_flops import main
-from glmix_mm.engine.cli import run
+from glmix_mm.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main(['flops', *sys.argv[1:]]))

@@ -1,12 +1,11 @@
-"""Train a detector, segmentor or classifier: tools/train.py CONFIG [options]; see --help."""
+"""What `glmix train` does, from a checkout."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
 
-from glmix_mm.engine.cli import run
-from glmix_mm.engine.train import main
+from glmix_mm.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main(['train', *sys.argv[1:]]))

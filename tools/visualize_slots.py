@@ -1,12 +1,11 @@
-"""Draw what GLNet's slots hold: tools/visualize_slots.py IMAGE... [options]; --help lists them."""
+"""What `glmix slots` does, from a checkout."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
 
-from glmix_mm.engine.cli import run
-from glmix_mm.visualization.visualize_slots import main
+from glmix_mm.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main(['slots', *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Exports a trained model to ONNX, or to torch.export's format: what tools/export.py calls."""
+"""Exports a trained model to ONNX, or to torch.export's format: what ``glmix export`` calls."""
 
 import argparse
 import contextlib

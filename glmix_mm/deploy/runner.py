@@ -37,7 +37,7 @@ class Model:
         settings: what the file says of itself, such as its 'task' and 'classes'.
 
     Raises:
-        RunnerError: a file is missing, or none that tools/export.py wrote.
+        RunnerError: a file is missing, or none that ``glmix export`` wrote.
     """
 
     def __init__(self, path, threads=0, providers=('CPUExecutionProvider',)):
@@ -48,7 +48,7 @@ class Model:
         self._session = self._open(path)
         metadata = self._session.get_modelmeta().custom_metadata_map
         if SETTINGS not in metadata:
-            raise RunnerError(f'{path} has no settings in it; export it with tools/export.py')
+            raise RunnerError(f'{path} has no settings in it; export it with glmix export')
         self.settings = json.loads(metadata[SETTINGS])
         if self.settings['task'] == 'backbone':
             raise RunnerError(f'{path} is a backbone: it turns an image into maps alone')
@@ -489,7 +489,7 @@ def as_json(result, classes, score_thr):
 def main(argv=None):
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description='Run an exported model on images.')
-    parser.add_argument('model', help='an .onnx file that tools/export.py wrote')
+    parser.add_argument('model', help='an .onnx file that glmix export wrote')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--out', type=Path, default='predictions', help='folder for results')
     parser.add_argument('--score-thr', type=float, default=0.3, help='of a detection (0.3)')

@@ -1,6 +1,6 @@
 """The demo: makes the embedded data set, trains on it, tests, and shows pictures.
 
-What tools/demo.py (``make demo``) calls.
+What ``glmix demo`` (``make demo``) calls.
 """
 
 import argparse

@@ -4,7 +4,6 @@ import math
 import os
 import shlex
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
+from ..commands import spelled
 from .launch import is_first
 from .replay import DONE_IN_EPOCH
 from .resume import SafeCheckpointHook
@@ -176,14 +176,17 @@ class InterruptHook(Hook):
         )
 
 
-def resume_command(argv: Sequence[str], launcher: str) -> str:
-    """Return the command that goes on with a run.
+def resume_command(argv: Sequence[str], launcher: str, gpus: int = 1) -> str:
+    """Return the command that goes on with a run of ``glmix train``.
 
     Args:
         argv: the arguments that it was started with.
         launcher: what started the processes.
+        gpus: of ``--gpus``; above 1, ``start_processes`` has added the launcher at the end.
     """
-    if launcher != 'none':
+    if gpus > 1:
+        argv = argv[:-2]
+    elif launcher != 'none':
         return 'the same command with --resume'
     kept = []
     for before, argument in zip(['', *argv], argv, strict=False):
@@ -191,4 +194,4 @@ def resume_command(argv: Sequence[str], launcher: str) -> str:
         value = before == '--resume' and not argument.startswith('-')
         if not value and argument.split('=')[0] != '--resume':
             kept.append(argument)
-    return shlex.join([sys.executable, sys.argv[0], *kept, '--resume'])
+    return f'{spelled("train")} {shlex.join([*kept, "--resume"])}'

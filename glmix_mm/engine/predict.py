@@ -1,4 +1,4 @@
-"""Predicts with a detector or a segmentor on one's own images and videos, for tools/predict.py.
+"""Predicts with a detector or a segmentor on one's own images and videos, for ``glmix predict``.
 
 From Python, mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` do the same; they are what
 runs here.

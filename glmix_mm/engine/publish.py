@@ -1,4 +1,4 @@
-"""Strips a training checkpoint to its backbone: what tools/publish.py calls."""
+"""Strips a training checkpoint to its backbone: what ``glmix publish`` calls."""
 
 import argparse
 import hashlib
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description='Strip a training checkpoint to a backbone that init_cfg of any config takes.'
     )
-    parser.add_argument('checkpoint', help='a checkpoint that tools/train.py saved')
+    parser.add_argument('checkpoint', help='a checkpoint that glmix train saved')
     parser.add_argument(
         'out', help=f'file to write, ending in .pth; {DIGITS} digits of its SHA-256 are added'
     )
@@ -99,7 +99,7 @@ def _check(state: Mapping[str, Tensor], settings: Mapping, source: str) -> None:
         found = settings.get('type') or 'no config'
         raise UserError(
             f"{source}: its record names {found} as backbone, which is none of this package's; "
-            'expected a checkpoint that tools/train.py saved'
+            'expected a checkpoint that glmix train saved'
         )
     options = {key: value for key, value in settings.items() if key not in ('type', 'init_cfg')}
     try:

@@ -123,7 +123,7 @@ def patch_inferencers(module) -> None:
 
 def patch_timm(module) -> None:
     """Register the backbones with timm if ``glmix_mm`` is imported, whichever comes first."""
-    if hasattr(sys.modules.get('glmix_mm'), '__version__'):  # imported to its end
+    if getattr(sys.modules.get('glmix_mm'), 'is_set_up', False):
         importlib.import_module('glmix_mm.models.timm_models')
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from glmix_mm.doctor import command, is_running
+from glmix_mm.doctor import command
 from glmix_mm.doctor.checks import (
     CHECKS,
     INSTALL,
@@ -377,23 +377,6 @@ def test_versions_are_those_of_the_requirements():
         pinned = f'{name}==' + {k: v for k, v in VERSIONS.items() if v}[name]
         assert pinned in INSTALL
         assert pinned in (ROOT / 'requirements' / 'constraints.txt').read_text()
-
-
-@pytest.mark.parametrize(
-    ('line', 'expected'),
-    [
-        ('python -m glmix_mm doctor', True),
-        ('python -X dev -m glmix_mm doctor --json', True),
-        ('/venv/bin/python /venv/bin/glmix doctor', True),
-        ('C:\\python.exe glmix.exe doctor', True),
-        ('python -m glmix_mm train doctor', False),
-        ('python tools/train.py doctor', False),
-        ('pytest', False),
-    ],
-)
-def test_the_doctor_is_recognised(line, expected, monkeypatch):
-    monkeypatch.setattr('sys.orig_argv', line.split())
-    assert is_running() is expected
 
 
 def test_facts_are_left_as_they_are():

@@ -8,9 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from glmix_mm.__main__ import COMMANDS, main
 from glmix_mm.datasets.demo import write_demo_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -73,23 +70,3 @@ def test_where_the_compiled_ops_cannot_be_loaded(tmp_path):
     assert checks['imports']['verdict'] == 'error'
     assert 'undefined symbol: _ZNK3c105Error4whatEv' in checks['imports']['found']
     assert re.match(r'pip (uninstall --yes mmcv|install .* onedl-mmcv)', checks['imports']['fix'])
-
-
-def test_the_console_script_is_there():
-    target = re.search(r'glmix = ([\w.]+):(\w+)', (ROOT / 'setup.py').read_text())
-    assert getattr(importlib.import_module(target[1]), target[2]) is main
-
-
-@pytest.mark.parametrize('name', COMMANDS)
-def test_every_command_has_help(name, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([name, '--help'])
-    assert ended.value.code == 0
-    assert f'glmix {name}' in capsys.readouterr().out
-
-
-def test_an_unknown_command_lists_the_known(capsys):
-    assert main(['docter']) == 2
-    err = capsys.readouterr().err
-    assert all(name in err for name in COMMANDS)
-    assert main(['--help']) == 0

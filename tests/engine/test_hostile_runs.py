@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,6 @@ def test_a_broken_image_after_a_checkpoint(
     nano_detector, broken_set, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr('glmix_mm.datasets.survey.DECODED', 1)
-    monkeypatch.setattr('sys.argv', ['tools/train.py'])
     path = sorted((broken_set / 'coco' / 'train2017').iterdir())[3]
     whole, epoch = path.read_bytes(), ExactEpochBasedTrainLoop.run_epoch
 
@@ -65,7 +63,7 @@ def test_a_broken_image_after_a_checkpoint(
     kept = tmp_path / 'wd' / 'epoch_1.pth'
     assert f'; the last checkpoint, {kept}, is intact; once that is mended, go on with: ' in last
     command = shlex.split(last.split('go on with: ')[1])
-    assert command == [sys.executable, 'tools/train.py', *arguments, '--from-scratch', '--resume']
+    assert command == ['glmix', 'train', *arguments, '--from-scratch', '--resume']
     # Broken still: the checkpoint that the run went on from is the last one.
     assert run(training.main, command[2:]) == 1
     assert f'; the last checkpoint, {kept}, is intact; ' in last_line(capsys)

@@ -155,8 +155,10 @@ def test_one_process_of_several_says_how_to_go_on(rank, monkeypatch, capfd):
         ),
     ],
 )
-def test_the_command_that_goes_on(argv, expected, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
+def test_the_command_that_goes_on(argv, expected):
     command = shlex.split(resume_command(argv, 'none'))
-    assert command == [sys.executable, 'tools/train.py', *expected, '--resume']
+    assert command == ['glmix', 'train', *expected, '--resume']
     assert resume_command(argv, 'pytorch') == 'the same command with --resume'
+    started = [*argv, '--gpus', '2', '--launcher', 'pytorch']
+    command = shlex.split(resume_command(started, 'pytorch', gpus=2))
+    assert command == ['glmix', 'train', *expected, '--gpus', '2', '--resume']
