@@ -16,8 +16,8 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 LONGEST = 4000  # characters of a message
 
 
-def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Call ``main(argv)`` and return the process's exit status.
+def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Call ``main(argv)`` and return the process's exit status: what it returned, or 0.
 
     A :class:`~glmix_mm.errors.UserError` becomes the last line of stderr, ``error: ...``, and
     status 1; Ctrl-C becomes status 130, SIGTERM in training 143. With ``--debug`` the traceback
@@ -29,7 +29,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        main(argv)
+        return main(argv) or 0
     except UserError as error:
         if '--debug' in argv:
             traceback.print_exc()
@@ -42,7 +42,6 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         if said:  # of several processes, one says it
             print(said, file=sys.stderr, flush=True)
         return 128 + getattr(stop, 'signum', signal.SIGINT)
-    return 0
 
 
 def one_line(error: BaseException) -> str:
@@ -127,6 +126,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help='settings to change in the config: a.b=1, a.c="[1,2]", a.d="(1,2)"',
     )
     parser.add_argument(
+        '--gpus',
+        type=int,
+        default=1,
+        metavar='N',
+        help='start N processes, one a GPU, or on the CPU where there are no GPUs (1)',
+    )
+    parser.add_argument(
         '--launcher', choices=LAUNCHERS, default='none', help='what started the processes (none)'
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -137,7 +143,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments and pass the rank on to where mmengine looks for it."""
+    """Parse the arguments and pass the rank on to where mmengine looks for it.
+
+    Raises:
+        UserError: a number of GPUs below 1.
+    """
     args = parser.parse_args(argv)
+    if args.gpus < 1:
+        raise UserError(f'--gpus {args.gpus}: expected a number above 0')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -31,11 +31,11 @@ class Budget:
 
     Attributes:
         gpus: their number.
-        memory: of each, bytes.
+        memory: of each, bytes; None to measure the config's own batch alone.
     """
 
     gpus: int
-    memory: float
+    memory: float | None
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class Plan:
 
 
 def fit_to_hardware(
-    cfg: Config, model: nn.Module, budget: Budget | None, images: int | None, verify: bool
+    cfg: Config, model: nn.Module, budget: Budget, images: int | None, verify: bool
 ) -> list[str]:
     """Measure what a step takes, plan, and change the config as planned.
 
     Args:
         cfg: the whole config.
         model: its model; it is spoilt.
-        budget: what may be used; None to measure the config's own batch alone.
+        budget: what may be used.
         images: of the training set; None if unknown.
         verify: whether to measure the planned batch as well, and the time of a step.
 
@@ -78,12 +78,12 @@ def fit_to_hardware(
     height, width = prober.shape
     head = f'Memory of a training step at {height} x {width} in {prober.precision}'
     try:
-        if budget is None:
+        if budget.memory is None:
             plan = own_plan(cfg)
             step = prober.run(plan.each, timed=True)
             lines = [f'{head}: {describe(step, plan.each)}']
             if cfg.get('launcher', 'none') == 'none':
-                lines += expected_length(cfg, plan, 1, images, step)
+                lines += expected_length(cfg, plan, budget.gpus, images, step)
             return lines
         on_gpu = prober.device.type == 'cuda'
         steps = prober.run_two(timed=verify and not on_gpu)

@@ -5,7 +5,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+from ..commands import python_arguments
 from ..errors import UserError
 from .config import config_mistakes
 from .options import nested_dicts
@@ -29,8 +30,45 @@ RANK_VARIABLES = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD
 LOCAL_RANK_VARIABLES = dict(
     pytorch='LOCAL_RANK', slurm='SLURM_LOCALID', mpi='OMPI_COMM_WORLD_LOCAL_RANK'
 )
+STARTS = dict(pytorch='torchrun', slurm='srun', mpi='mpirun')
 RUNS = itertools.count(1)  # runs in this process
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def start_processes(number: int, command: str, argv: Sequence[str]) -> int:
+    """Run a command again in several processes of this machine, by torch's own launcher.
+
+    Args:
+        number: of processes, one a GPU; where there are no GPUs, they run on the CPU.
+        command: its name.
+        argv: its arguments.
+
+    Returns:
+        The exit status of the process that failed first, 0 if none did.
+
+    Raises:
+        UserError: there are fewer GPUs.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    found = torch.cuda.device_count()
+    if 0 < found < number:
+        raise UserError(f'--gpus {number}: torch finds {found} GPUs; give at most that many')
+    again = [*python_arguments(command), *argv, '--launcher', 'pytorch']
+    local = ['--standalone', '--local-addr', '127.0.0.1', '--nproc-per-node', str(number)]
+    logging.disable(logging.ERROR)  # its own report of a failure, after what the process said
+    try:
+        run(parse_args([*local, *again]))
+    except SignalException as stop:
+        return 128 + stop.sigval
+    except ChildFailedError as failed:
+        status = failed.get_first_failure()[1].exitcode
+        return status if status > 0 else 128 - status
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -85,7 +123,7 @@ def join_processes(cfg: Config) -> None:
     if variable not in os.environ:
         raise UserError(
             f'--launcher {cfg.launcher}: ${variable} is not set, so this process was not started '
-            f'by it; use tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh'
+            f'by {STARTS[cfg.launcher]}; on one machine, give --gpus N in place of --launcher'
         )
     if get_device() != 'cpu':
         _check_gpu()
@@ -93,7 +131,7 @@ def join_processes(cfg: Config) -> None:
     if cfg.launcher != 'pytorch':
         raise UserError(
             f'--launcher {cfg.launcher} needs GPUs and there are none here; several processes on '
-            'CPUs work with --launcher pytorch (tools/dist_train.sh)'
+            'CPUs work with --gpus N, or torchrun and --launcher pytorch'
         )
     if not distributed.is_initialized():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')

@@ -75,9 +75,7 @@ def fit_strategy(cfg: Config) -> None:
     if name is None:
         return
     if cfg.launcher == 'none':
-        raise UserError(
-            f'strategy {name} shards over several processes; start them with tools/dist_train.sh'
-        )
+        raise UserError(f'strategy {name} shards over several processes; start them with --gpus N')
     package = PACKAGES.get(name)
     if package and find_spec(package) is None:
         raise UserError(f'strategy {name} needs the package {package}; install it with pip')

@@ -1,4 +1,4 @@
-"""Scores a checkpoint of a detector, a segmentor or a classifier: what tools/test.py calls."""
+"""Scores a checkpoint of a detector, a segmentor or a classifier: what ``glmix test`` calls."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ from .blame import blame_files
 from .checkpoints import build_model, check_classes, check_fit, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
-from .launch import build_runner, disk_guard, is_first_on_machine
+from .launch import build_runner, disk_guard, is_first_on_machine, start_processes
 from .official import accept_official
 from .options import apply_data_root, set_work_dir
 from .strategies import leave_out_strategy
 
 
-def main(argv: Sequence[str]) -> None:
-    """Test as the command line says.
+def main(argv: Sequence[str]) -> int:
+    """Test as the command line says; return the exit status.
 
     Raises:
         UserError: a mistake in the arguments, the config, the data or the checkpoint.
@@ -45,11 +45,14 @@ def main(argv: Sequence[str]) -> None:
     set_work_dir(cfg, args.work_dir)
     if args.data_root:
         apply_data_root(cfg, args.data_root)
+    if args.gpus > 1 and args.launcher == 'none':
+        return start_processes(args.gpus, 'test', argv)
     if args.out:
         save_predictions(cfg, args.out)
     if args.show_dir:
         save_pictures(cfg, args.show_dir)
     test(cfg, args.checkpoint, args.tta, args.fuse)
+    return 0
 
 
 def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False) -> dict:

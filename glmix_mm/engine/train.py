@@ -1,4 +1,4 @@
-"""Trains a detector, a segmentor or a classifier: what tools/train.py calls."""
+"""Trains a detector, a segmentor or a classifier: what ``glmix train`` calls."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from ..commands import spelled
 from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import check_datasets
 from ..errors import UserError
@@ -19,7 +20,7 @@ from .cli import make_parser, parse
 from .config import config_mistakes, load_config
 from .hardware import GIB, Budget, fit_to_hardware
 from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
-from .launch import build_runner, disk_guard, is_first, is_first_on_machine
+from .launch import build_runner, disk_guard, is_first, is_first_on_machine, start_processes
 from .official import accept_official
 from .options import (
     apply_data_root,
@@ -41,8 +42,8 @@ from .strategies import check_same_strategy, fit_strategy
 AUTO = 'auto'
 
 
-def main(argv: Sequence[str]) -> None:
-    """Train as the command line says.
+def main(argv: Sequence[str]) -> int:
+    """Train as the command line says; return the exit status.
 
     Raises:
         UserError: a mistake in the arguments, the config, the data or a checkpoint.
@@ -75,9 +76,9 @@ def main(argv: Sequence[str]) -> None:
         '--mem',
         type=float,
         metavar='GIB',
-        help="a GPU's memory: choose batch, accumulation, learning rate and length to fit it",
+        help="a GPU's memory: choose batch, accumulation, learning rate and length to fit it, "
+        'and --gpus of them',
     )
-    parser.add_argument('--gpus', type=int, default=1, help='number of GPUs that --mem is for (1)')
     parser.add_argument(
         '--dry-run',
         action='store_true',
@@ -100,6 +101,8 @@ def main(argv: Sequence[str]) -> None:
     set_work_dir(cfg, args.work_dir)
     if args.data_root:
         apply_data_root(cfg, args.data_root)
+    if args.gpus > 1 and args.launcher == 'none' and not args.dry_run:
+        return start_processes(args.gpus, 'train', argv)
     notes = classes_from_data(cfg) if args.classes_from_data else []
     if args.from_scratch:
         from_scratch(cfg)
@@ -110,32 +113,31 @@ def main(argv: Sequence[str]) -> None:
     try:
         train(cfg, args.resume, notes, budget, args.dry_run)
     except Interrupted as stop:
-        command = resume_command(argv, cfg.launcher)
+        command = resume_command(argv, cfg.launcher, args.gpus)
         said = f'{stop}; go on with: {command}' if is_first(cfg.launcher) else ''
         raise Interrupted(said, stop.signum) from None
     except Stopped as stop:
-        command = resume_command(argv, cfg.launcher)
+        command = resume_command(argv, cfg.launcher, args.gpus)
         raise UserError(f'{stop}; once that is mended, go on with: {command}') from stop
+    return 0
 
 
 def read_budget(args: argparse.Namespace) -> Budget | None:
-    """Return what ``--mem`` and ``--gpus`` say, or None without them.
+    """Return what ``--mem`` and ``--gpus`` say of a run to plan or to measure, else None.
 
     Raises:
         UserError: they do not go together with each other or with how the run is started.
     """
-    if args.gpus < 1 or (args.mem is not None and args.mem <= 0):
-        raise UserError(f'--gpus {args.gpus} --mem {args.mem}: expected numbers above 0')
     if args.mem is None:
-        if args.gpus > 1:
-            raise UserError('--gpus only tells --mem for how many GPUs to plan; give --mem as well')
-        return None
+        return Budget(args.gpus, None) if args.dry_run else None
+    if args.mem <= 0:
+        raise UserError(f'--mem {args.mem}: expected a number above 0')
     if args.auto_scale_lr:
         raise UserError('--mem sets the learning rate itself; leave --auto-scale-lr out')
     if args.launcher != 'none' or (args.gpus > 1 and not args.dry_run):
         raise UserError(
-            f'--mem with several processes: plan first, python tools/train.py {args.config} --gpus '
-            'N --mem GIB --dry-run, then give tools/dist_train.sh the --cfg-options that it prints'
+            f'--mem with several processes: plan first, {spelled("train")} {args.config} --gpus N '
+            '--mem GIB --dry-run, then start it with --gpus N and the --cfg-options that it prints'
         )
     return Budget(args.gpus, args.mem * GIB)
 
@@ -170,7 +172,7 @@ def train(
             images = check_datasets(cfg, ['train', 'val'], notes.append)
     model = build_model(cfg)
     notes += choose_start(cfg, resume, model)
-    if budget or dry_run:
+    if budget:
         if dry_run and cfg.launcher == 'none' and images.get('train') is None:
             images['train'] = _count_images(cfg)
         notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)

@@ -34,7 +34,8 @@ def free_port():
 def shell(script, *arguments, **variables):
     environment = dict(os.environ, PYTHON=sys.executable, PORT=free_port(), **variables)
     environment.pop('LOCAL_RANK', None)
-    command = [TOOLS / script, *map(str, arguments)]
+    python = [sys.executable] if script.endswith('.py') else []
+    command = [*python, TOOLS / script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
@@ -43,7 +44,7 @@ def test_two_processes_train_and_test(nano_detector, demo_root, tmp_path):
     work_dir = tmp_path / 'work dir'  # the blank must survive the scripts
     common = ['--data-root', demo_root, '--work-dir', work_dir]
     options = ['--from-scratch', '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_begin=9']
-    done = shell('dist_train.sh', nano_detector, 2, *common, *options, OMP_NUM_THREADS='1')
+    done = shell('train.py', nano_detector, '--gpus', 2, *common, *options, OMP_NUM_THREADS='1')
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'Batch size: 4 x 2 processes = 8' in done.stdout
     checkpoint = read_checkpoint(work_dir / 'epoch_1.pth')
@@ -128,6 +129,22 @@ def test_one_process_of_each_machine_checks_the_data(launcher, variable, monkeyp
         monkeypatch.setenv(variable, rank)
         assert launch.is_first_on_machine(launcher) == (rank == '0')
         assert launch.is_first_on_machine('none')
+
+
+def test_several_processes_end_with_the_status_and_the_line_of_one(demo_root, tmp_path):
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(b'PK')
+    arguments = ('demo/semfpn_glnet_nano', cut, '--data-root', demo_root, '--gpus', 2)
+    done = shell('test.py', *arguments, '--work-dir', tmp_path / 'wd', OMP_NUM_THREADS='1')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f'error: {cut}: ')
+    assert 'Traceback' not in done.stderr
+
+
+def test_more_processes_than_gpus_are_not_started(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with pytest.raises(UserError, match='--gpus 3: torch finds 2 GPUs'):
+        launch.start_processes(3, 'train', [])
 
 
 def test_disk_errors_of_other_kinds_pass_through(tmp_path):
