@@ -7,14 +7,19 @@ inferencers take a name for one of their own models. An installed wheel
 therefore carries this file as ``_glmix_mm_startup.py``, with a ``.pth`` line that imports it, so
 it runs at the start of every Python process: standard library only, nothing imported early,
 nothing replaced that exists. ``import glmix_mm`` calls :func:`install` as well.
+
+It should take no time there, so what Python has not loaded by then is imported where it is used,
+and the finders and the loader are plain classes: ``importlib.abc`` alone takes 8 to 70 ms.
 """
 
-import importlib
-import importlib.util
+from __future__ import annotations
+
 import sys
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+
+TYPE_CHECKING = False  # typing's own would be loaded for it
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXTENSION = 'mmcv._ext'
 CONFIG_PREFIX = 'glmix_mm::'
@@ -22,6 +27,9 @@ CONFIG_PREFIX = 'glmix_mm::'
 
 def config_root() -> Path:
     """Return the folder of this package's configs: the installed copy, else the checkout's."""
+    import importlib.util
+    from pathlib import Path
+
     package = Path(importlib.util.find_spec('glmix_mm').origin).parent
     installed = package / '.mim' / 'configs'
     return installed if installed.is_dir() else package.parent / 'configs'
@@ -82,7 +90,7 @@ def patch_config(module) -> None:
     module.Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
-class ServedExtensionFinder(MetaPathFinder):
+class ServedExtensionFinder:
     """Serves ``mmcv._ext`` where no compiled one is found (it stands last in the search)."""
 
     def find_spec(self, fullname, path=None, target=None):
@@ -92,7 +100,7 @@ class ServedExtensionFinder(MetaPathFinder):
         return ModuleSpec(fullname, ServedExtensionLoader(), origin='glmix_mm')
 
 
-class ServedExtensionLoader(Loader):
+class ServedExtensionLoader:
     """Fills the module ``mmcv._ext`` with the functions of ``glmix_mm.platform.ops``."""
 
     def create_module(self, spec):
@@ -124,7 +132,7 @@ def patch_inferencers(module) -> None:
 def patch_timm(module) -> None:
     """Register the backbones with timm if ``glmix_mm`` is imported, whichever comes first."""
     if getattr(sys.modules.get('glmix_mm'), 'is_set_up', False):
-        importlib.import_module('glmix_mm.models.timm_models')
+        import glmix_mm.models.timm_models  # noqa: F401
 
 
 PATCHES = {
@@ -135,7 +143,7 @@ PATCHES = {
 }
 
 
-class PatchFinder(MetaPathFinder):
+class PatchFinder:
     """Patches modules of mmengine and timm right after they are first imported."""
 
     def find_spec(self, fullname, path=None, target=None):
