@@ -20,7 +20,7 @@ def set_up() -> None:
 
     from . import models  # noqa: F401  (after the platform is ready)
     from .engine import amp, finite, layer_decay  # noqa: F401
-    from .visualization import hook  # noqa: F401
+    from .visualization import hook, picture_hook  # noqa: F401
 
     is_set_up = True
     platform.install()  # again: timm, if it is there already, is given models that are there by now

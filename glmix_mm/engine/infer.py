@@ -8,7 +8,7 @@ from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
 
 from ..visualization.images import read_image
-from ..visualization.predictions import draw_found
+from ..visualization.predictions import draw_sample
 
 
 def infer(
@@ -18,28 +18,22 @@ def infer(
 
     Args:
         inferencer: of mmdet or mmseg.
-        image: a path, or BGR, uint8 (H, W, 3).
+        image: a path, or a frame of a video, BGR, uint8 (H, W, 3).
         score_thr: least score of a detection that is drawn.
 
     Returns:
         The sample with its predictions, and the picture: RGB, uint8 (H, W, 3).
     """
-    detector = inferencer.scope == 'mmdet'
     # The pipelines take arrays as BGR.
     is_path = isinstance(image, str)
     shown = read_image(Path(image)) if is_path else np.ascontiguousarray(image[..., ::-1])
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')
         batch = next(iter(inferencer.preprocess([image])))
-        (sample,) = inferencer.forward(batch[1] if detector else batch)  # mmdet's: with paths
-        # mmdet's and mmseg's names on the picture hide each other and are cut off.
-        if detector:
-            found, meta = sample.pred_instances.cpu(), inferencer.model.dataset_meta
-            picture = draw_found(shown, found, meta['classes'], meta['palette'], score_thr)
-        else:
-            options = dict(return_vis=True, opacity=0.6, with_labels=False)
-            (picture,) = inferencer.visualize([shown], [sample], **options)
-    return sample, picture
+        # mmdet's: with paths
+        (sample,) = inferencer.forward(batch[1] if inferencer.scope == 'mmdet' else batch)
+    meta = inferencer.model.dataset_meta
+    return sample, draw_sample(shown, sample, meta, score_thr, is_frame=not is_path)
 
 
 def detections(sample: BaseDataElement, score_thr: float) -> list[dict]:

@@ -23,7 +23,6 @@ from ..errors import UserError
 from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
-from ..visualization.predictions import add_legend
 from ..visualization.videos import is_video
 from .checkpoints import build_model, check_fit, read, trained_meta
 from .cli import find_device
@@ -155,7 +154,7 @@ def predict(
         UserError: a result cannot be written; or, once all others are done, images were skipped.
     """
     detector = inferencer.scope == 'mmdet'
-    classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
+    classes = inferencer.model.dataset_meta['classes']
     results = dict(images=[])
     if detector:
         categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
@@ -180,9 +179,6 @@ def predict(
             record['label_map'] = f'{LABEL_MAPS}/{name}.png'
             labels = label_map(sample)
             save_png(out / record['label_map'], labels.astype(np.min_scalar_type(len(classes))))
-            present = np.unique(labels)
-            names, colours = ([values[i] for i in present] for values in (classes, palette))
-            picture = add_legend(picture, names, colours)
         save_png(out / f'{name}.png', picture)
         results['images'].append(record)
         print(out / f'{name}.png', flush=True)

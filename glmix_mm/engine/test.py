@@ -170,21 +170,10 @@ def save_predictions(cfg: Config, out: str) -> None:
 def save_pictures(cfg: Config, folder: str) -> None:
     """Save a picture of every image's predictions, beside the ground truth where there is one.
 
-    Raises:
-        UserError: the config has no visualization hook of mmdet's, mmseg's or mmpretrain's.
+    The least score of a detection is that of mmdet's own hook, where the config has it.
     """
-    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    path = str(Path(folder).absolute())
-    if hook.get('type') == 'DetVisualizationHook':
-        hook.update(draw=True, test_out_dir=path)
-    elif hook.get('type') == 'SegVisualizationHook':
-        hook.update(draw=True, interval=1)
-        cfg.visualizer.save_dir = path
-    elif hook.get('type') == 'VisualizationHook':
-        hook.update(enable=True, interval=1, out_dir=path)
-    else:
-        raise UserError(
-            f'--show-dir: default_hooks.visualization of {cfg.filename} is '
-            f'{hook.get("type")}; expected DetVisualizationHook, SegVisualizationHook or '
-            'VisualizationHook'
-        )
+    hook = dict(type='PredictionPictureHook', out_dir=str(Path(folder).absolute()))
+    shown = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    if 'score_thr' in shown:
+        hook['score_thr'] = shown.score_thr
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

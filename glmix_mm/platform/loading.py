@@ -6,6 +6,7 @@ another size than its image.
 """
 
 import io
+from http.client import HTTPException
 
 import mmengine.fileio as fileio
 import numpy as np
@@ -50,7 +51,7 @@ def patch_images(module) -> None:
 
 
 def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
-    """Read a file of a data set.
+    """Read a file of a data set, or from an address.
 
     Raises:
         UserError: it can't be read.
@@ -58,8 +59,8 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     refuse_endless(path)
     try:
         return fileio.get(path, backend_args=backend_args)
-    except OSError as error:
-        raise UserError(f'{path}: {error.strerror or error}') from error
+    except (OSError, HTTPException) as error:  # the latter where a server breaks off
+        raise UserError(f'{path}: {getattr(error, "strerror", None) or error}') from error
 
 
 def check_size(results: dict, found: tuple[int, int]) -> None:

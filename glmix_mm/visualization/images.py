@@ -10,7 +10,8 @@ import numpy as np
 from ..engine.cli import one_line
 from ..errors import UserError
 from ..platform.files import write_atomically
-from ..platform.images import decode_image, refuse_endless
+from ..platform.images import decode_image
+from ..platform.loading import read_bytes
 from .videos import is_video
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -37,8 +38,11 @@ def find_images(names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: str | Path) -> np.ndarray:
     """Read an image as the data pipelines do, turned upright by its EXIF record.
+
+    Args:
+        path: of a file, or an address that mmengine knows to read, as http(s).
 
     Returns:
         RGB, uint8 (H, W, 3).
@@ -46,11 +50,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, or it is no image, damaged, or too large.
     """
-    refuse_endless(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f'{path}: {error.strerror}') from error
+    data = read_bytes(str(path))
     pixels = np.frombuffer(data, np.uint8)
     image = decode_image(data, path, lambda: cv2.imdecode(pixels, cv2.IMREAD_COLOR))
     return np.ascontiguousarray(image[..., ::-1])
@@ -102,5 +102,10 @@ def save_png(path: Path, picture: np.ndarray) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    _, data = cv2.imencode('.png', picture if picture.ndim == 2 else picture[..., ::-1])
+    save_picture(path, picture, '.png')
+
+
+def save_picture(path: Path, picture: np.ndarray, ending: str) -> None:
+    """Do as :func:`save_png` does, in the format of an ending, such as '.jpg'."""
+    _, data = cv2.imencode(ending, picture if picture.ndim == 2 else picture[..., ::-1])
     write_atomically(path, data.tobytes())

@@ -23,6 +23,7 @@ TRITANOPIA = (
     (0.004733, 0.691367, 0.303900),
 )
 FIRST = (0, 114, 178)  # Okabe and Ito's blue
+INSTANCE_COLOURS = 16  # more would look alike
 LEVELS = 9  # of red, green and blue: 729 candidates
 LIGHTNESS = (20, 96)  # of CIELAB; neither black nor the white of the page
 
@@ -53,6 +54,29 @@ def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
         distance = np.minimum(distance, to_last)
         chosen.append(int(distance.argmax()))
     return tuple(tuple(map(int, np.rint(255 * colours[i]))) for i in chosen[:count])
+
+
+def distinct_neighbours(boxes: np.ndarray) -> list[tuple[int, int, int]]:
+    """Return a colour for each box: its own, or the one whose nearest other user is farthest away.
+
+    Args:
+        boxes: left, top, right and bottom, (N, 4).
+
+    Returns:
+        RGB, from 0 to 255, N.
+    """
+    colours = distinct_colours(INSTANCE_COLOURS)
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    gaps = np.maximum(low[:, None] - high, low - high[:, None]).clip(min=0)
+    between = np.linalg.norm((low + high)[:, None] - (low + high), axis=2)
+    distances = np.linalg.norm(gaps, axis=2) + 1e-3 * between  # which decides where boxes overlap
+    nearest = np.full((len(colours), len(boxes)), np.inf)  # of each colour, to each box
+    chosen = []
+    for place, distance in enumerate(distances):
+        chosen.append(int(nearest[:, place].argmax()))
+        nearest[chosen[-1]] = np.minimum(nearest[chosen[-1]], distance)
+    return [colours[i] for i in chosen]
 
 
 def as_seen(colours: np.ndarray) -> np.ndarray:

@@ -1,27 +1,31 @@
 """Pictures of predictions beside the ground truth, and a sheet that shows several of them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import UserError
 from ..platform.files import write_atomically
+from .palette import distinct_colours, distinct_neighbours
 
-OPACITY = 0.65
+OPACITY = 0.65  # of a label map
+MASK_OPACITY = 0.45  # of an object, beneath which the photograph shows
+LINE = 2  # pixels
+SMALL = 12  # an object's area in squares of its text's size
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # luma of RGB, ITU-R BT.601
 IGNORED_COLOUR = (70, 70, 70)
 COLUMNS = ('image', 'ground truth', 'prediction')
-LEGEND_SIZE, TITLE_SIZE, LABEL_SIZE = 18, 22, 13  # text sizes in pixels
+LEGEND_SIZE, TITLE_SIZE, LABEL_SIZE = 18, 22, 12  # text sizes in pixels
+SMALLEST_LABEL = 8
 LABELS_HIGH = 50  # of a large picture, in labels
 MARGIN = 14  # pixels
 ONE_LINE = LEGEND_SIZE + 2 * MARGIN  # height of a legend
 
 Colour = tuple[int, int, int]
-Object = tuple[np.ndarray, Colour, str]  # mask (H, W), colour, text
 Box = tuple[int, int, int, int]  # left, top, right, bottom, all inside
 Row = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -53,54 +57,120 @@ def draw_detection(
         predictions on it.
     """
     plain = enlarge(image, scale)
-    truth = [] if ignored is None else [(m, IGNORED_COLOUR, 'crowd') for m in _array(ignored.masks)]
-    for mask, label in zip(_array(gt.masks), _array(gt.labels), strict=True):
-        truth.append((mask, palette[label], classes[label]))
-    scores, masks, labels = _array(pred.scores), _array(pred.masks), _array(pred.labels)
-    # The surest predictions are drawn last, on top.
-    shown = [i for i in np.argsort(scores) if scores[i] >= score_thr]
-    guess = [(masks[i], palette[labels[i]], f'{classes[labels[i]]} {scores[i]:.2f}') for i in shown]
-    return plain, _draw_objects(plain, truth, scale), _draw_objects(plain, guess, scale)
+    palette, classes = [*palette, IGNORED_COLOUR], [*classes, 'crowd']
+    truth = _enlarged(gt, scale)
+    if ignored is not None:
+        crowds = _enlarged(ignored, scale)
+        crowds.labels = np.full(len(crowds.masks), len(classes) - 1)
+        truth = InstanceData.cat([truth, crowds])
+    found = _enlarged(pred, scale)
+    found.scores = _array(pred.scores)
+    return (
+        plain,
+        draw_found(plain, truth, classes, palette=palette),
+        draw_found(plain, found, classes, score_thr, palette),
+    )
+
+
+def _enlarged(objects: InstanceData, scale: int) -> InstanceData:
+    masks = enlarge(_array(objects.masks).transpose(1, 2, 0), scale).transpose(2, 0, 1)
+    return InstanceData(labels=_array(objects.labels), masks=masks)
+
+
+def draw_sample(
+    image: np.ndarray,
+    sample: BaseDataElement,
+    meta: Mapping,
+    score_thr: float = 0.3,
+    with_truth: bool = False,
+    is_frame: bool = False,
+) -> np.ndarray:
+    """Draw what a model of mmdet, mmseg or mmpretrain predicts: objects, a label map, or a class.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        sample: with its predictions.
+        meta: names of the ``classes``; perhaps a ``palette``, an RGB colour for each.
+        score_thr: least score of a detection.
+        with_truth: whether the truth is drawn to the left, if the sample has it.
+        is_frame: whether the picture is a frame of a video: objects then have their class's
+            colour, which stays from frame to frame, and there is no legend.
+
+    Returns:
+        RGB, uint8. Of a label map or a class, a legend stands below.
+    """
+    classes, palette = meta['classes'], meta.get('palette')
+    if not palette or isinstance(palette, str) or len(palette) < len(classes):
+        palette = distinct_colours(len(classes))
+    if 'pred_label' in sample:
+        return _name_class(image, sample, classes, palette)
+    kind = 'sem_seg' if 'pred_sem_seg' in sample else 'instances'
+    parts = [f'gt_{kind}'] if with_truth and f'gt_{kind}' in sample else []
+    found = [sample.get(name) for name in (*parts, f'pred_{kind}')]
+    if kind == 'instances':
+        colours = palette if is_frame else None
+        return np.hstack([draw_found(image, part, classes, score_thr, colours) for part in found])
+    maps = [_array(part.data).squeeze(0) for part in found]
+    picture = np.hstack([draw_labels(image, labels, palette) for labels in maps])
+    if is_frame:
+        return picture
+    present = [label for label in np.unique(maps) if 0 <= label < len(classes)]
+    names, colours = ([values[i] for i in present] for values in (classes, palette))
+    return add_legend(picture, names, colours) if present else picture
+
+
+def _name_class(
+    image: np.ndarray, sample: BaseDataElement, classes: Sequence[str], palette: Sequence[Colour]
+) -> np.ndarray:
+    """Write below an image which class is predicted, its score, and the truth if it is known."""
+    lines, colours = [], []
+    for label in sample.pred_label.tolist():
+        lines.append(f'prediction: {classes[label]} {float(sample.pred_score[label]):.2f}')
+        colours.append(palette[label])
+    for label in sample.gt_label.tolist() if 'gt_label' in sample else ():
+        lines.append(f'truth: {classes[label]}')
+        colours.append(palette[label])
+    return add_legend(image, lines, colours)
 
 
 def draw_found(
     image: np.ndarray,
     found: InstanceData,
     classes: Sequence[str],
-    palette: Sequence[Colour],
     score_thr: float = 0.3,
+    palette: Sequence[Colour] | None = None,
 ) -> np.ndarray:
-    """Draw predicted objects on an image: their masks or else their boxes, names and scores.
+    """Draw objects on an image: their masks or else their boxes, names and scores.
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        found: ``labels``, ``scores``, and ``masks`` (N, H, W) or ``bboxes`` (N, 4).
+        found: ``labels``, and ``masks`` (N, H, W) or ``bboxes`` (N, 4); ``scores`` where they are
+            predicted.
         classes: names of the classes.
-        palette: an RGB colour for each class.
         score_thr: objects of a lower score are left out.
+        palette: an RGB colour for each class; by default each object has a colour of its own, or
+            one that is not its neighbours'.
 
     Returns:
-        RGB, uint8 (H, W, 3). The surest objects lie on top; names hide none of each other where
-        there is room.
+        RGB, uint8 (H, W, 3). The surest objects lie on top; names stand at their object and hide
+        none of each other where there is room.
     """
-    scores, labels = _array(found.scores), _array(found.labels)
-    shown = [i for i in np.argsort(scores, kind='stable') if scores[i] >= score_thr]
+    labels = _array(found.labels)
+    scores = _array(found.scores) if 'scores' in found else np.ones(len(labels))
+    shown = [i for i in np.argsort(-scores, kind='stable') if scores[i] >= score_thr]
     if 'masks' in found:
-        masks = [_array(found.masks)[i] for i in shown]
+        masks = _array(found.masks).astype(bool)
+        shown = [i for i in shown if masks[i].any()]
+        shapes, boxes = masks[shown], np.array([_box_of(masks[i]) for i in shown]).reshape(-1, 4)
     else:
-        masks = [_frame(image.shape[:2], box) for box in _array(found.bboxes)[shown]]
-    names = [f'{classes[labels[i]]} {scores[i]:.2f}' for i in shown]
-    colours = [palette[labels[i]] for i in shown]
-    label_size = max(LABEL_SIZE, min(image.shape[:2]) // LABELS_HIGH)
-    return _draw_objects(image, list(zip(masks, colours, names, strict=True)), 1, label_size)
-
-
-def _frame(size: tuple[int, int], box: np.ndarray) -> np.ndarray:
-    """Return the mask of a box's edge."""
-    left, top, right, bottom = (max(0, round(float(side))) for side in box)
-    inside = np.zeros(size, bool)
-    inside[top : max(bottom, top + 1), left : max(right, left + 1)] = True
-    return _outline(inside)
+        shapes = boxes = _array(found.bboxes)[shown]
+    names = [classes[labels[i]] for i in shown]
+    if 'scores' in found:
+        names = [f'{name} {scores[i]:.2f}' for name, i in zip(names, shown, strict=True)]
+    colours = [palette[labels[i]] for i in shown] if palette else distinct_neighbours(boxes)
+    side = min(image.shape[:2])
+    label_size = max(SMALLEST_LABEL, min(LABEL_SIZE, side // 16), side // LABELS_HIGH)
+    return _draw_objects(image, shapes, boxes, colours, names, label_size)
 
 
 def draw_segmentation(
@@ -108,7 +178,6 @@ def draw_segmentation(
     gt: np.ndarray,
     pred: np.ndarray,
     palette: Sequence[Colour],
-    ignore_index: int = 255,
     scale: int = 2,
 ) -> Row:
     """Draw the true and the predicted label map of an image.
@@ -117,23 +186,26 @@ def draw_segmentation(
         image: RGB, uint8 (H, W, 3).
         gt: label map, integers (H, W).
         pred: the same.
-        palette: an RGB colour for each label.
-        ignore_index: label of pixels that are not scored; they stay as they are in the image.
+        palette: an RGB colour for each class.
         scale: whole factor by which the picture is enlarged.
 
     Returns:
         As :func:`draw_detection`.
     """
     plain = enlarge(image, scale)
-    colours = np.asarray(palette, np.uint8)
-    pictures = []
-    for labels in (gt, pred):
-        labels = enlarge(_array(labels), scale)
-        known = labels != ignore_index
-        picture = plain.copy()
-        picture[known] = _blend(plain[known], colours[labels[known]])
-        pictures.append(picture)
-    return plain, *pictures
+    maps = (enlarge(_array(labels), scale) for labels in (gt, pred))
+    return plain, *(draw_labels(plain, labels, palette) for labels in maps)
+
+
+def draw_labels(image: np.ndarray, labels: np.ndarray, palette: Sequence[Colour]) -> np.ndarray:
+    """Tint an image, RGB, uint8 (H, W, 3), by a label map, integers (H, W).
+
+    Pixels whose label is no class's, as those that are not scored, stay as they are.
+    """
+    known = (labels >= 0) & (labels < len(palette))
+    picture = image.copy()
+    picture[known] = _blend(image[known], np.asarray(palette, np.uint8)[labels[known]])
+    return picture
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
@@ -277,21 +349,55 @@ def _blend(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def _draw_objects(
-    picture: np.ndarray, objects: Sequence[Object], scale: int, label_size: int = LABEL_SIZE
+    picture: np.ndarray,
+    shapes: np.ndarray,
+    boxes: np.ndarray,
+    colours: Sequence[Colour],
+    texts: Sequence[str],
+    label_size: int,
 ) -> np.ndarray:
-    """Tint and outline each object on an enlarged picture, and write its text on it."""
+    """Draw objects, the first on top, and write their texts.
+
+    Args:
+        picture: RGB, uint8 (H, W, 3).
+        shapes: masks, bool (N, H, W), that are tinted and outlined; or ``boxes``.
+        boxes: (N, 4).
+        colours: RGB, N.
+        texts: N.
+        label_size: of the texts, pixels.
+    """
     picture = picture.copy()
-    masks = [enlarge(np.asarray(mask, bool), scale) for mask, _, _ in objects]
-    for mask, (_, colour, _) in zip(masks, objects, strict=True):
-        picture[mask] = _blend(picture[mask], colour)
-        picture[_outline(mask)] = colour
+    if shapes.ndim == 3:
+        for mask, colour in reversed(list(zip(shapes, colours, strict=True))):
+            tint = MASK_OPACITY * np.asarray(colour, float)
+            picture[mask] = np.rint((1 - MASK_OPACITY) * picture[mask] + tint)
+            picture[_outline(mask)] = colour
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
+    edges = [_inside(box, canvas.size) for box in boxes]
+    if shapes.ndim == 2:
+        for edge, colour in reversed(list(zip(edges, colours, strict=True))):
+            draw.rectangle(edge, outline=tuple(colour), width=LINE)
+    small = [edge for edge in edges if _shared(edge, edge) < SMALL * label_size**2]
     written: list[Box] = []
-    for mask, (_, colour, text) in zip(masks, objects, strict=True):
-        if mask.any():
-            written.append(_write(draw, canvas.size, mask, colour, text, written, label_size))
+    for edge, colour, text in zip(edges, colours, texts, strict=True):
+        # A hidden text cannot be read; a small object that is hidden has its text there.
+        hidden = [*written, *written, *small]
+        written.append(_write(draw, canvas.size, edge, colour, text, hidden, label_size))
     return np.asarray(canvas)
+
+
+def _inside(box: np.ndarray, size: tuple[int, int]) -> Box:
+    """Return the pixels at a box's corners, in the picture (width, height)."""
+    limits = np.array(size) - 1
+    corners = np.rint(np.asarray(box, float)).astype(int).reshape(2, 2)
+    low = corners[0].clip(0, limits)
+    return (*low.tolist(), *(corners[1] - 1).clip(low, limits).tolist())
+
+
+def _box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
@@ -308,28 +414,33 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 def _write(
     draw: ImageDraw.ImageDraw,
     size: tuple[int, int],
-    mask: np.ndarray,
+    edge: Box,
     colour: Colour,
     text: str,
-    written: Sequence[Box],
+    others: Sequence[Box],
     label_size: int,
 ) -> Box:
-    """Write a mask's text above its top left corner, or as near as it hides no other text.
+    """Write an object's text where it touches its box and hides the least of others.
 
     Returns the text's box; nothing is cut off by the picture's edges.
     """
     font = _font(label_size)
-    left, top = np.flatnonzero(mask.any(0))[0], np.flatnonzero(mask.any(1))[0]
-    width, height = int(font.getlength(text)) + 7, label_size + 5
-    x = max(0, min(int(left), size[0] - width))
-    y = max(0, min(int(top) - height, size[1] - height))
-    below = range(y, size[1] - height + 1, height + 1)
-    boxes = [(x, place, x + width - 1, place + height - 1) for place in below]
-    box = next((b for b in boxes if not any(_overlap(b, other) for other in written)), boxes[0])
+    width, height = int(font.getlength(text)) + 7, label_size + 4
+    left, top, right, bottom = edge
+    places = [
+        (x, y)
+        for y in (top - height, bottom + 1, top, bottom - height + 1, (top + bottom - height) // 2)
+        for x in (left, right - width + 1, (left + right - width) // 2, left - width, right + 1)
+    ]
+    boxes = []
+    for x, y in places:
+        x, y = max(0, min(x, size[0] - width)), max(0, min(y, size[1] - height))
+        boxes.append((x, y, x + width - 1, y + height - 1))
+    box = min(boxes, key=lambda box: sum(_shared(box, other) for other in others))
     dark = np.dot(colour, BRIGHTNESS) < 128
     draw.rectangle(box, fill=tuple(colour))
     draw.text(
-        (x + 3, box[1] + height / 2),
+        (box[0] + 3, box[1] + height / 2),
         text,
         fill='white' if dark else 'black',
         font=font,
@@ -338,5 +449,8 @@ def _write(
     return box
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+def _shared(one: Box, other: Box) -> int:
+    """Return how many pixels two boxes share."""
+    width = min(one[2], other[2]) - max(one[0], other[0]) + 1
+    height = min(one[3], other[3]) - max(one[1], other[1]) + 1
+    return max(0, width) * max(0, height)

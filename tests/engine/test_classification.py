@@ -57,7 +57,7 @@ def test_the_average_is_scored(options, nano_classifier, image_root, classifier_
     options = (*options, '--out', out, '--show-dir', pictures)
     assert test(nano_classifier, str(checkpoint), image_root, tmp_path / 'wd', *options) == 0
     entries = pickle.loads(out.read_bytes())
-    assert len(entries) == len(list(pictures.iterdir())) == IMAGES
+    assert len(entries) == len(list(pictures.rglob('*.png'))) == IMAGES
     right = np.mean([int(entry['pred_label'] == entry['gt_label']) for entry in entries])
     assert read_scores(tmp_path / 'wd')['accuracy/top1'] == pytest.approx(100 * right)
 

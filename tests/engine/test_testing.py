@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import shutil
 
 import cv2
 import numpy as np
@@ -11,7 +12,10 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
+from glmix_mm.engine.config import load_config
+from glmix_mm.engine.predict import main as predict
 from glmix_mm.engine.test import main
 from glmix_mm.models.pyramid import PyramidBackbone
 
@@ -103,7 +107,7 @@ def test_a_segmentors_scores_label_maps_and_pictures(
     labels = demo_root / 'ade' / 'ADEChallengeData2016' / 'annotations' / 'validation'
     names = sorted(path.name for path in labels.iterdir())
     assert sorted(path.name for path in out.iterdir()) == names
-    assert len(list(pictures.rglob('*.png'))) == len(names)
+    assert sorted(f'{path.stem}.png' for path in pictures.iterdir()) == names
 
     # Score the label maps by hand: label k is class k - 1 in truth and in predictions.
     truth = np.stack([cv2.imread(str(labels / name), cv2.IMREAD_UNCHANGED) for name in names])
@@ -116,6 +120,35 @@ def test_a_segmentors_scores_label_maps_and_pictures(
     scores = read_scores(tmp_path / 'wd')
     assert scores['mIoU'] == pytest.approx(100 * np.mean(ious), abs=0.01)
     assert scores['aAcc'] == pytest.approx(100 * (truth == found).mean(), abs=0.01)
+
+
+def test_pictures_of_images_of_one_name(demo_root, tmp_path):
+    """With a demo's own config, which has no hook for pictures; as predict draws them."""
+    coco = tmp_path / 'coco'
+    shutil.copytree(demo_root / 'coco', coco)
+    path = coco / 'annotations' / 'instances_val2017.json'
+    truth = json.loads(path.read_text())
+    for place, image in enumerate(truth['images']):
+        pixels = cv2.imread(str(coco / 'val2017' / image['file_name']))
+        image['file_name'] = f'cam{place % 2}/{place // 2}.png'
+        (coco / 'val2017' / image['file_name']).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(coco / 'val2017' / image['file_name']), pixels)
+    path.write_text(json.dumps(truth))
+    config, checkpoint = 'demo/maskrcnn_glnet_nano', str(tmp_path / 'random.pth')
+    torch.manual_seed(0)
+    torch.save(build_model(load_config(config)).state_dict(), checkpoint)
+    pictures = tmp_path / 'pictures'
+    options = ('--show-dir', pictures, '--cfg-options', 'default_hooks.visualization.score_thr=0.1')
+    assert test(config, checkpoint, coco, tmp_path / 'wd', *options) == 0
+    found = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob('*.png'))
+    assert found == ['cam0/0.png', 'cam0/1.png', 'cam1/0.png', 'cam1/1.png']
+
+    images = [str(coco / 'val2017' / name) for name in found[:1]]
+    arguments = [config, checkpoint, *images, '--out', str(tmp_path / 'predicted')]
+    assert run(predict, [*arguments, '--score-thr', '0.1']) == 0
+    predicted = cv2.imread(str(tmp_path / 'predicted' / '0.png'))
+    assert (cv2.imread(str(pictures / found[0]))[:, predicted.shape[1] :] == predicted).all()
+    assert (predicted != cv2.imread(images[0])).any()
 
 
 def test_augmentation_averages_the_scores(

@@ -1,16 +1,21 @@
 """Pictures hold the classes' colours where the masks are, and nothing is cut off."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement as DataSample
+from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
 from glmix_mm.errors import UserError
+from glmix_mm.visualization.palette import as_seen, distinct_colours
 from glmix_mm.visualization.predictions import (
     add_legend,
     draw_detection,
     draw_found,
+    draw_sample,
     draw_segmentation,
     save_contact_sheet,
 )
@@ -38,9 +43,13 @@ def instances(*boxes, labels, scores=None, tensors=False):
     return data
 
 
-def tinted(colour):
-    """Return 65 % of the colour over 35 % of the grey, written out."""
-    return [round(0.35 * GREY + 0.65 * channel) for channel in colour]
+def tinted(colour, share=0.65):
+    """Return a share of the colour over the rest of the grey, written out."""
+    return [round((1 - share) * GREY + share * channel) for channel in colour]
+
+
+def masked(colour):
+    return tinted(colour, 0.45)
 
 
 @pytest.mark.parametrize('tensors', [False, True])
@@ -51,24 +60,21 @@ def test_masks_are_tinted_with_their_class(tensors):
     assert image.shape == truth.shape == guess.shape == (80, 120, 3)
     assert (image == GREY).all()
     # Inside (beyond the outline of 2 px), on the outline, and far from it.
-    assert (truth[43:69, 11:45] == tinted(BLUE)).all()
+    assert (truth[43:69, 11:45] == masked(BLUE)).all()
     assert (truth[71, 8:48] == BLUE).all()
     assert (truth[20:78, 60:] == GREY).all()
-    assert (guess[43:69, 63:105] == tinted(ORANGE)).all()
+    assert (guess[43:69, 63:105] == masked(ORANGE)).all()
     assert (guess[40:72, 60] == ORANGE).all()
     assert (guess[40:, :60] == GREY).all()
 
 
-def test_only_brightness_of_the_image_shows_through():
+def test_only_brightness_of_the_image_shows_through_a_label_map():
     image = plain_image()
     image[:] = (200, 0, 0)
-    gt = instances((4, 20, 24, 36), labels=[1])
-    pred = instances(labels=[], scores=[])
-    _, truth, guess = draw_detection(image, gt, pred, CLASSES, PALETTE)
-    grey = 0.299 * 200
-    expected = [round(0.35 * grey + 0.65 * channel) for channel in ORANGE]
-    assert (truth[50, 20] == expected).all()
-    assert (guess == (200, 0, 0)).all()
+    labels = np.ones((40, 60), int)
+    _, truth, _ = draw_segmentation(image, labels, labels, PALETTE)
+    expected = [round(0.35 * 0.299 * 200 + 0.65 * channel) for channel in ORANGE]
+    assert (truth == expected).all()
 
 
 def test_unsure_predictions_are_left_out_and_the_surest_lies_on_top():
@@ -76,8 +82,8 @@ def test_unsure_predictions_are_left_out_and_the_surest_lies_on_top():
     pred = instances(*boxes, labels=[0, 1, 0], scores=[0.7, 0.8, 0.4])
     empty = instances(labels=[])
     _, _, guess = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.5)
-    grey = np.dot(tinted(BLUE), (0.299, 0.587, 0.114))
-    expected = [0.35 * grey + 0.65 * channel for channel in ORANGE]
+    below = masked(BLUE)
+    expected = [0.55 * below[i] + 0.45 * ORANGE[i] for i in range(3)]
     np.testing.assert_allclose(guess[64, 40], expected, atol=1)
     _, _, none = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.9)
     assert (none == GREY).all()
@@ -88,15 +94,17 @@ def test_crowds_are_grey_and_in_the_ground_truth_only():
     empty = instances(labels=[])
     none = instances(labels=[], scores=[])
     _, truth, guess = draw_detection(plain_image(), empty, none, CLASSES, PALETTE, ignored=crowd)
-    assert (truth[50, 20] == tinted((70, 70, 70))).all()
+    assert (truth[50, 20] == masked((70, 70, 70))).all()
     assert (guess == GREY).all()
+
+
+def letters(picture):
+    """Count the pixels that are almost as white as text on a dark ground."""
+    return (picture > 180).all(2).sum()
 
 
 @pytest.mark.parametrize('box', [(0, 0, 6, 6), (54, 0, 60, 6), (0, 34, 6, 40), (54, 34, 60, 40)])
 def test_texts_stay_inside_the_picture(box):
-    def letters(picture):
-        return (picture == 255).all(2).sum()
-
     none = instances(labels=[], scores=[])
     pictures = [
         draw_detection(plain_image(), instances(b, labels=[0]), none, CLASSES, PALETTE)[1]
@@ -106,9 +114,6 @@ def test_texts_stay_inside_the_picture(box):
 
 
 def test_texts_do_not_hide_each_other():
-    def letters(picture):
-        return (picture == 255).all(2).sum()
-
     none = instances(labels=[], scores=[])
     one, two = (
         draw_detection(plain_image(), instances(*boxes, labels=[0] * len(boxes)), none, *STYLE)[1]
@@ -189,22 +194,28 @@ def test_found_objects_by_mask_or_box(side):
     boxes = torch.tensor([[0.1, 0.4, 0.3, 0.7], [0.5, 0.5, 0.9, 1.0], [0.1, 0.4, 0.35, 0.7]]) * side
     scores = torch.tensor([0.9, 0.2, 0.6])
     found = InstanceData(bboxes=boxes, labels=torch.tensor([0, 1, 1]), scores=scores)
-    picture = draw_found(image, found, CLASSES, PALETTE, 0.3)
+    picture = draw_found(image, found, CLASSES, 0.3)
+    own = distinct_colours(2)  # the surest object has the first colour
     assert picture.shape == image.shape
     left, top, right, bottom = boxes[0].round().int().tolist()
     middle = (top + bottom) // 2
-    assert (picture[middle, left : left + 2] == PALETTE[0]).all()  # the surer one's edge, on top
+    assert (picture[middle, left : left + 2] == own[0]).all()  # the surer one's edge, on top
     assert (picture[middle, left + 3 : right - 3] == 100).all()
     assert (picture[int(0.6 * side) :, int(0.5 * side) :] == 100).all()  # the unsure one
-    # The names stand above one another, the first one on top of the box.
-    height = max(13, side // 50) + 5
-    for colour, upper in ((PALETTE[1], top - height), (PALETTE[0], top + 1)):
-        corner = picture[upper : upper + height, left : left + 3]
-        assert (corner == colour).all(2).mean() > 0.8
+    # The names stand outside of the boxes.
+    outside = picture.copy()
+    outside[top:bottom, left : int(0.35 * side)] = 0
+    height = max(12, side // 50) + 4
+    for colour in own:
+        assert (outside == colour).all(2).sum() > height**2
+
+    # A class's own colour, if so wanted.
+    picture = draw_found(image, found, CLASSES, 0.3, PALETTE)
+    assert (picture[middle, left : left + 2] == BLUE).all()
 
     found.masks = torch.zeros(3, side, side, dtype=torch.bool)
     found.masks[0, top:bottom, left:right] = True
-    picture = draw_found(image, found, CLASSES, PALETTE, 0.7)
+    picture = draw_found(image, found, CLASSES, 0.7)
     tinted = picture[middle, left + 3 : right - 3]
     assert (tinted == tinted[0]).all() and (tinted[0] != 100).any()
 
@@ -214,4 +225,55 @@ def test_nothing_found_leaves_the_image():
     found = InstanceData(
         bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=int), scores=torch.zeros(0)
     )
-    assert (draw_found(image, found, CLASSES, PALETTE) == image).all()
+    assert (draw_found(image, found, CLASSES) == image).all()
+
+
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_a_crowd_of_one_class(with_masks):
+    """Neighbours have colours that can be told apart, and each name touches its object."""
+    places = [(40 * column, 60 * row) for row in range(3) for column in range(1, 8)]
+    boxes = np.array([(x, y + 30, x + 40, y + 60) for x, y in places], float)
+    found = InstanceData(bboxes=boxes, labels=np.zeros(21, int), scores=np.linspace(0.99, 0.79, 21))
+    if with_masks:
+        found.masks = np.zeros((21, 220, 400), bool)
+        for mask, (left, top, right, bottom) in zip(found.masks, boxes.astype(int), strict=True):
+            mask[top:bottom, left:right] = True
+    picture = draw_found(np.full((220, 400, 3), GREY, np.uint8), found, CLASSES)
+    edges = np.array([picture[int(y) + 15, int(x)] for x, y in boxes[:, :2]])
+    views = as_seen(edges / 255)[0]
+    for one, other in itertools.pairwise(views):  # of a row, or a row's ends
+        assert np.linalg.norm(one - other) > 20
+    for box, colour in zip(boxes, edges, strict=True):
+        shared = (edges == colour).all(1).sum()
+        rows, columns = np.nonzero((picture == colour).all(2))
+        if shared == 1:
+            assert box[0] - 80 < columns.min() and columns.max() < box[2] + 80
+            assert box[1] - 17 < rows.min() and rows.max() < box[3] + 17
+
+
+def test_what_a_sample_holds_is_drawn():
+    """The truth stands to the left; a class and the classes of a map are named below."""
+    image, meta = plain_image(), dict(classes=CLASSES, palette=PALETTE)
+    found = DataSample(
+        gt_instances=instances((4, 20, 24, 36), labels=[0]),
+        pred_instances=instances((30, 20, 54, 36), labels=[1], scores=[0.9]),
+    )
+    both = draw_sample(image, found, meta, with_truth=True)
+    assert both.shape == (40, 120, 3)
+    assert (both[:, 60:] == draw_sample(image, found, meta)).all()
+    assert (both[20:36, 4] == distinct_colours(1)[0]).all()
+    frame = draw_sample(image, found, meta, is_frame=True)
+    assert (frame[22:36, 30] == ORANGE).all()
+
+    labels = torch.ones(1, 40, 60, dtype=int)
+    labels[:, :, :9] = 250  # not scored
+    mapped = DataSample(pred_sem_seg=PixelData(data=labels))
+    frame = draw_sample(image, mapped, meta, is_frame=True)
+    assert (frame[:, :9] == GREY).all() and (frame[:, 9:] == tinted(ORANGE)).all()
+    with_legend = draw_sample(image, mapped, meta)
+    assert (with_legend[:40, :60] == frame).all()
+    assert (with_legend[40:] == ORANGE).all(2).sum() > 200
+
+    named = DataSample(pred_label=torch.tensor([1]), pred_score=torch.tensor([0.2, 0.8]))
+    picture = draw_sample(image, named, dict(classes=CLASSES))
+    assert (picture[:40, :60] == image).all() and len(picture) > 60
