@@ -42,7 +42,7 @@ def head_parameters(method: str, channels: list[int]) -> int:
     lateral = sum(conv_bn(c, 512) for c in channels[:3])
     bottlenecks = conv_bn(channels[3] + 4 * 512, 512, 3) + conv_bn(4 * 512, 512, 3)
     smooth = 3 * conv_bn(512, 512, 3)
-    auxiliary = conv_bn(channels[2], 512, 3) + conv(512, 150)
+    auxiliary = conv_bn(channels[2], 256, 3) + conv(256, 150)
     return pooled + lateral + bottlenecks + smooth + conv(512, 150) + auxiliary
 
 

@@ -8,5 +8,5 @@ model = dict(
     # Batch norms are trained, synchronised across GPUs (sync_bn in runtime_seg.py).
     backbone=dict(_delete_=True, norm_eval=False),
     decode_head=dict(num_classes=150),
-    auxiliary_head=dict(channels=512, num_classes=150),
+    auxiliary_head=dict(num_classes=150),
 )
