@@ -9,6 +9,7 @@ import math
 import re
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,10 @@ MATRIX_WORK = re.compile(
     r'(^|_)((badd|add)?b?mm|(add)?mv|v?dot|matmul|gemm|einsum|(bi|tri)?linear|conv(\dd|olution)?'
     r'|attention|rnn|lstm|gru)(_|$)'
 )
+# Modules whose products of activations are attention. Those of others are not: GLMix's slots,
+# FCViT's global context.
+ATTENTION = re.compile(r'Attention|MSA')
+ACTIVATION_PRODUCTS = ('bmm', 'baddbmm')
 # Operators of other namespaces are unknown, so any of them may multiply matrices.
 KNOWN_NAMESPACES = ('aten', 'prim', 'prims', 'torchvision')
 
@@ -42,8 +47,9 @@ class MultiplyAddCounter:
         self._operators = OperatorRecorder()
         self._ancestors = ancestors(model)
         self._calls: list[Call] = []
-        self._ran: dict[nn.Module, int] = defaultdict(int)
-        self._own: dict[nn.Module, int] = defaultdict(int)
+        self._ran: dict[nn.Module, Cost] = defaultdict(Cost)
+        self._own: dict[nn.Module, Cost] = defaultdict(Cost)
+        self._products = 0  # of attention in modules that call no operator for it
         self._stack = ExitStack()
 
     def __enter__(self) -> 'MultiplyAddCounter':
@@ -64,11 +70,13 @@ class MultiplyAddCounter:
         self._stack.close()
 
     @property
-    def total(self) -> int:
+    def total(self) -> 'Cost':
         """Return the multiply-adds so far."""
-        return self._flops.get_total_flops() // 2
+        counts = self._flops.flop_counts['Global']
+        fused = sum(flops for packet, flops in counts.items() if 'attention' in str(packet))
+        return Cost(self._flops.get_total_flops() // 2, fused // 2 + self._products)
 
-    def of(self, module: nn.Module) -> int | None:
+    def of(self, module: nn.Module) -> 'Cost | None':
         """Return the multiply-adds of a module, its children included; None if it did not run.
 
         A container that is not called itself, such as ``nn.ModuleList``, sums up its children.
@@ -77,8 +85,8 @@ class MultiplyAddCounter:
         """
         if module in self._own:
             return self._own[module]
-        ran = [n for n in map(self.of, module.children()) if n is not None]
-        return sum(ran) if ran else None
+        ran = [cost for cost in map(self.of, module.children()) if cost is not None]
+        return sum(ran, Cost()) if ran else None
 
     def not_counted(self) -> list[str]:
         """Return what ran and looks like matrix work, but has no formula: operators and modules."""
@@ -90,7 +98,7 @@ class MultiplyAddCounter:
         modules = [
             f'module {name} ({type(module).__name__})'
             for name, module in self.model.named_modules()
-            if self._ran.get(module) == 0 and owns_matrix(module)
+            if module in self._ran and not self._ran[module].multiply_adds and owns_matrix(module)
         ]
         return operators + modules
 
@@ -99,21 +107,59 @@ class MultiplyAddCounter:
         foreign = caller is not None and (
             caller.foreign or caller.module not in self._ancestors[module]
         )
-        self._calls.append(Call(module, self.total, foreign))
+        self._calls.append(Call(module, self.total, foreign, self._activation_products()))
 
     def _after(self, module, args, output) -> None:
         call = self._calls.pop()
-        multiply_adds = self.total - call.start
-        self._ran[module] += multiply_adds
-        self._own[module] += 0 if call.foreign else multiply_adds
+        if ATTENTION.search(type(module).__name__) and not any(
+            ATTENTION.search(type(outer.module).__name__) for outer in self._calls
+        ):
+            self._products += self._activation_products() - call.products
+        cost = self.total - call.start
+        self._ran[module] += cost
+        self._own[module] += Cost() if call.foreign else cost
+
+    def _activation_products(self) -> int:
+        counts = self._flops.flop_counts['Global']
+        return sum(counts[getattr(torch.ops.aten, name)] for name in ACTIVATION_PRODUCTS) // 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds.
+
+    Attributes:
+        multiply_adds: all that were counted.
+        attention: those of them that are attention's two products, of queries with keys and of
+            weights with values.
+    """
+
+    multiply_adds: int = 0
+    attention: int = 0
+
+    def __add__(self, other: 'Cost') -> 'Cost':
+        """Add both figures."""
+        return Cost(self.multiply_adds + other.multiply_adds, self.attention + other.attention)
+
+    def __sub__(self, other: 'Cost') -> 'Cost':
+        """Subtract both figures."""
+        return Cost(self.multiply_adds - other.multiply_adds, self.attention - other.attention)
 
 
 class Call(NamedTuple):
-    """A module that is running, the total when it began, and whether a foreign part called it."""
+    """A module that is running.
+
+    Attributes:
+        module: the module.
+        start: the total when it began.
+        foreign: whether a foreign part of the model called it.
+        products: the multiply-adds of activations with activations when it began.
+    """
 
     module: nn.Module
-    start: int
+    start: Cost
     foreign: bool
+    products: int
 
 
 class OperatorRecorder(TorchDispatchMode):

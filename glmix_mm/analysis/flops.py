@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 from ..engine.cli import one_line
 from ..engine.config import config_mistakes
 from ..errors import UserError
-from .counter import MultiplyAddCounter
+from .counter import Cost, MultiplyAddCounter
 from .samples import make_samples
 
 PROPOSALS = 1000
@@ -48,6 +48,7 @@ class Part:
         parameters: number of parameters.
         multiply_adds: of one image; None if the part does not run at inference.
         parts: what it consists of, where that is of interest.
+        attention: the multiply-adds of attention's two products among them; likewise.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Part:
     parameters: int
     multiply_adds: int | None
     parts: tuple['Part', ...] = ()
+    attention: int | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _count(model: nn.Module, shape: tuple[int, int], notice: str = '') -> Count:
         parts = _parts(_children(model), _size(model), total, counter)
     else:
         parts = _stages(model, total, counter)
-    root = Part('total', type(model).__name__, _size(model), total, parts)
+    root = _part('total', type(model).__name__, _size(model), total, parts)
     return Count(shape, root, tuple(counter.not_counted()) + _idle(parts), notice)
 
 
@@ -215,8 +217,15 @@ def _children(model: nn.Module) -> dict[str, nn.Module]:
     return {name: child for name, child in children.items() if _size(child)}
 
 
+def _part(
+    name: str, kind: str, parameters: int, cost: Cost | None, parts: tuple[Part, ...] = ()
+) -> Part:
+    multiply_adds, attention = (cost.multiply_adds, cost.attention) if cost else (None, None)
+    return Part(name, kind, parameters, multiply_adds, parts, attention)
+
+
 def _parts(
-    children: dict[str, nn.Module], parameters: int, multiply_adds: int, counter: MultiplyAddCounter
+    children: dict[str, nn.Module], parameters: int, cost: Cost, counter: MultiplyAddCounter
 ) -> tuple[Part, ...]:
     """Describe the children of a module, and as 'other' what they leave of its figures."""
     if not children:
@@ -226,17 +235,15 @@ def _parts(
         counted = counter.of(child)
         inner = _stages(child, counted, counter) if name == 'backbone' else ()
         kind = ', '.join(dict.fromkeys(type(part).__name__ for part in _as_list(child)))
-        parts.append(Part(name, kind, _size(child), counted, inner))
+        parts.append(_part(name, kind, _size(child), counted, inner))
+        cost -= counted or Cost()
     parameters -= sum(part.parameters for part in parts)
-    multiply_adds -= sum(part.multiply_adds or 0 for part in parts)
-    if parameters or multiply_adds:
-        parts.append(Part('other', '', parameters, multiply_adds))
+    if parameters or cost.multiply_adds:
+        parts.append(_part('other', '', parameters, cost))
     return tuple(parts)
 
 
-def _stages(
-    backbone: nn.Module, multiply_adds: int, counter: MultiplyAddCounter
-) -> tuple[Part, ...]:
+def _stages(backbone: nn.Module, cost: Cost, counter: MultiplyAddCounter) -> tuple[Part, ...]:
     """Describe the stages of a backbone: ``stages`` or ``layers``, or ``layer1`` and so on."""
     stages = {}
     for name, child in backbone.named_children():
@@ -244,7 +251,7 @@ def _stages(
             stages |= {f'{name}.{key}': stage for key, stage in child.named_children()}
         elif re.fullmatch(r'(layer|stage)\d+', name):
             stages[name] = child
-    return _parts(stages, _size(backbone), multiply_adds, counter)
+    return _parts(stages, _size(backbone), cost, counter)
 
 
 def _idle(parts: tuple[Part, ...]) -> tuple[str, ...]:

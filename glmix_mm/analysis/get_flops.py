@@ -27,6 +27,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         help='size of the image; may be given more than once (800 1280; segmentation also '
         '512 2048; classification 224 224)',
     )
+    parser.add_argument(
+        '--attention-apart',
+        action='store_true',
+        help='print each figure without the products of attention as well, which the counters of '
+        'some papers leave out',
+    )
     parser.add_argument('--json', action='store_true', help='print json instead of a table')
     parser.add_argument(
         '--cfg-options',
@@ -56,4 +62,4 @@ def main(argv: Sequence[str]) -> None:
     if args.json:
         print(json.dumps({'config': args.config, **to_json(counts)}, indent=2))
     else:
-        print(format_table(counts), '', *remarks(counts), sep='\n')
+        print(format_table(counts, args.attention_apart), '', *remarks(counts), sep='\n')

@@ -15,16 +15,31 @@ def mega(number: int) -> str:
     return f'{number / 1e6:.1f} M'
 
 
-def format_table(counts: Sequence[Count]) -> str:
-    """Return one model's counts at one or more shapes as a table, one column a shape."""
+def format_table(counts: Sequence[Count], attention_apart: bool = False) -> str:
+    """Return one model's counts at one or more shapes as a table, one column a shape.
+
+    Args:
+        counts: of one model.
+        attention_apart: whether a second column of each shape leaves out attention's products.
+    """
     shapes = [f'{height} x {width}' for height, width in (count.shape for count in counts)]
+    if attention_apart:
+        shapes = [text for shape in shapes for text in (shape, 'no attention')]
     lines = [['', 'parameters', *shapes]]
     for rows in zip(*(_rows(count.model) for count in counts), strict=True):
         depth, part = rows[0]
         name = part.name if depth else f'{part.name} ({part.type})'
-        multiply_adds = (giga(each.multiply_adds) for _, each in rows)
-        lines.append(['  ' * depth + name, mega(part.parameters), *multiply_adds])
+        figures = [giga(figure) for _, each in rows for figure in _figures(each, attention_apart)]
+        lines.append(['  ' * depth + name, mega(part.parameters), *figures])
     return align(lines)
+
+
+def _figures(part: Part, attention_apart: bool) -> list[int | None]:
+    if not attention_apart:
+        return [part.multiply_adds]
+    if part.multiply_adds is None:
+        return [None, None]
+    return [part.multiply_adds, part.multiply_adds - part.attention]
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
@@ -55,8 +70,9 @@ def remarks(counts: Sequence[Count]) -> list[str]:
 def to_json(counts: Sequence[Count]) -> dict:
     """Return one model's counts as a dict of plain numbers, strings and lists.
 
-    ``shapes`` holds [height, width] for each count; every ``multiply_adds`` is a list in the same
-    order, null where a part does not run at inference.
+    ``shapes`` holds [height, width] for each count; every ``multiply_adds`` and ``attention`` (the
+    share of attention's two products) is a list in the same order, null where a part does not run
+    at inference.
     """
     return {
         'shapes': [list(count.shape) for count in counts],
@@ -74,6 +90,7 @@ def _part(parts: Sequence[Part]) -> dict:
         'type': first.type,
         'parameters': first.parameters,
         'multiply_adds': [part.multiply_adds for part in parts],
+        'attention': [part.attention for part in parts],
         'parts': [_part(each) for each in inner],
     }
 

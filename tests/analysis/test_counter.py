@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import DeformConv2d
 
 from glmix_mm.analysis import count
-from glmix_mm.analysis.counter import MultiplyAddCounter, looks_like_matrix_work
+from glmix_mm.analysis.counter import Cost, MultiplyAddCounter, looks_like_matrix_work
 
 
 class Calls(nn.Module):
@@ -91,7 +91,8 @@ def test_multihead_attention_hides_nothing(training, length):
     enabled = torch.backends.mha.get_fastpath_enabled()
     with torch.no_grad(), MultiplyAddCounter(attention) as counter:
         attention(tokens, tokens, tokens, need_weights=False)
-    assert counter.total == 2 * (4 * length * c * c + 2 * length * length * c)
+    assert counter.total.multiply_adds == 2 * (4 * length * c * c + 2 * length * length * c)
+    assert counter.total.attention == 2 * 2 * length * length * c
     assert torch.backends.mha.get_fastpath_enabled() == enabled is True
 
 
@@ -115,7 +116,7 @@ def test_attention_kernels_agree(backend):
         MultiplyAddCounter(module) as counter,
     ):
         module(x)
-    assert counter.total == 2 * 2 * 16 * 16 * 8
+    assert counter.total.multiply_adds == 2 * 2 * 16 * 16 * 8
 
 
 def test_shares_of_modules():
@@ -140,9 +141,9 @@ def test_shares_of_modules():
     )
     with torch.no_grad(), MultiplyAddCounter(model) as counter:
         model(torch.zeros(1, 3, H, W))
-    assert counter.of(model.head) == H * W * (3 * 3 + 3 * 5)
-    assert counter.of(tail) == 0
-    assert counter.of(layers) == H * W * (3 * 4 + 3 * 6)
+    assert counter.of(model.head) == Cost(H * W * (3 * 3 + 3 * 5))
+    assert counter.of(tail) == Cost(0)
+    assert counter.of(layers) == Cost(H * W * (3 * 4 + 3 * 6))
     assert counter.of(model.idle) is None
     assert counter.of(model) == counter.total == counter.of(model.head) + counter.of(layers)
 

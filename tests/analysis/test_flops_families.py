@@ -84,6 +84,7 @@ def test_each_stage_equals_the_formula(cls, variant, formula, size):
     expected = formula(variant, size)
     assert [parts[f'stages.{i}'].multiply_adds for i in range(4)] == expected
     assert result.model.multiply_adds == sum(expected)
+    assert (result.model.attention > 0) == (cls is DilateFormer)
     assert result.not_counted == ()
 
 

@@ -82,6 +82,24 @@ def test_classifier():
     assert [part.name for part in result.model.parts] == ['backbone', 'head']
 
 
+def test_attention_of_swin():
+    """Two products in windows of 7 x 7 px, over maps that are padded to whole windows."""
+    backbone = build(load(MASK_RCNN_SWIN)).backbone
+    result = count(backbone, (800, 1280)).model
+    windows = [(203, 322), (105, 161), (56, 84), (28, 42)]  # px, of strides 4 to 32
+    channels, depths = (96, 192, 384, 768), (2, 2, 6, 2)
+    expected = sum(
+        depth * 2 * height * width * 49 * dim
+        for (height, width), dim, depth in zip(windows, channels, depths, strict=True)
+    )
+    assert result.attention == expected
+
+
+@pytest.mark.parametrize('name', [RETINANET, SEMFPN])
+def test_convolutions_have_no_attention(name):
+    assert count(build(load(name)), (256, 256)).model.attention == 0
+
+
 def test_published_split_of_retinanet():
     parts = count(build(load(RETINANET))).model.parts
     published = {'backbone': 84, 'neck': 17, 'bbox_head': 138}

@@ -6,16 +6,16 @@ from glmix_mm.analysis.table import format_table, remarks, to_json
 
 def model(shape, scale):
     stages = (
-        Part('stages.0', 'Stage', 1_250_000, 51_250_000_000 * scale),
-        Part('other', '', 49_999, 0),
+        Part('stages.0', 'Stage', 1_250_000, 51_250_000_000 * scale, (), 1_000_000_000),
+        Part('other', '', 49_999, 0, (), 0),
     )
     parts = (
-        Part('backbone', 'GLNet', 26_960_000, 163_810_000_000 * scale, stages),
-        Part('roi_head.bbox_head', 'Head', 150_000, 49_000_000 * scale),
-        Part('roi_head.mask_head', 'Mask', 0, 0),
+        Part('backbone', 'GLNet', 26_960_000, 163_810_000_000 * scale, stages, 80_000_000_000),
+        Part('roi_head.bbox_head', 'Head', 150_000, 49_000_000 * scale, (), 0),
+        Part('roi_head.mask_head', 'Mask', 0, 0, (), 0),
         Part('auxiliary_head', 'FCNHead', 1_000_000, None),
     )
-    root = Part('total', 'Detector', 28_110_000, 163_859_000_000 * scale, parts)
+    root = Part('total', 'Detector', 28_110_000, 163_859_000_000 * scale, parts, 80_000_000_000)
     return Count(shape, root, ('operator x::y',), 'Detector needs values to run (why)')
 
 
@@ -40,6 +40,16 @@ def test_table():
     ]
 
 
+def test_table_without_attention():
+    lines = format_table([model((800, 1280), 1)], attention_apart=True).splitlines()
+    rows = {line.split()[0]: line.split()[-4:] for line in lines}
+    assert rows['parameters'][-2:] == ['no', 'attention']
+    assert rows['backbone'] == ['163.8', 'G', '83.8', 'G']
+    assert rows['stages.0'] == ['51.2', 'G', '50.2', 'G']
+    assert rows['auxiliary_head'][-2:] == ['-', '-']
+    assert rows['total'] == ['163.9', 'G', '83.9', 'G']
+
+
 def test_json():
     result = json.loads(json.dumps(to_json([model((800, 1280), 1), model((1600, 1280), 10)])))
     assert list(result) == [
@@ -48,6 +58,7 @@ def test_json():
         'type',
         'parameters',
         'multiply_adds',
+        'attention',
         'parts',
         'not_counted',
         'notices',
@@ -59,8 +70,9 @@ def test_json():
         'type': 'Stage',
         'parameters': 1_250_000,
         'multiply_adds': [51_250_000_000, 512_500_000_000],
+        'attention': [1_000_000_000, 1_000_000_000],
         'parts': [],
     }
-    assert result['parts'][3]['multiply_adds'] == [None, None]
+    assert result['parts'][3]['multiply_adds'] == result['parts'][3]['attention'] == [None, None]
     assert result['not_counted'] == ['operator x::y']
     assert result['notices'] == ['Detector needs values to run (why)']

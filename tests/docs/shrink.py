@@ -135,7 +135,7 @@ def small_sizes(value):
 def count_weights(model: nn.Module, shape: Sequence[int]) -> Count:
     """Count a multiply-add for each weight; only tools/get_flops.py really counts here."""
     weights = sum(parameter.numel() for parameter in model.parameters())
-    return Count(tuple(shape), Part('', '', weights, weights))
+    return Count(tuple(shape), Part('', '', weights, weights, attention=0))
 
 
 def measure_small(function: Callable, models, multiply_adds, shape, batch_size, setup):
