@@ -1,17 +1,17 @@
 # DilateFormer-Base on ImageNet-1K at 224 x 224: 300 epochs.
-# The recipe is this project's choice: Swin's, the common one, and this drop path rate.
+# The authors' settings: their dist_train.sh and the defaults of their main.py.
 # Train it: tools/dist_train.sh configs/imagenet/dilateformer_base.py 8
 # Score the authors' weights:
 #   tools/test.py configs/imagenet/dilateformer_base.py glmix://dilateformer_base
 _base_ = [
     '../_base_/models/image_classifier.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/imagenet_300e.py',
+    '../_base_/datasets/imagenet_dilateformer.py',
+    '../_base_/schedules/imagenet_300e_dilateformer.py',
     '../_base_/runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(type='DilateFormer', arch='base', drop_path_rate=0.3),
+    backbone=dict(type='DilateFormer', arch='base', drop_path_rate=0.1),
     neck=dict(in_channels=768, norm='layer'),
     head=dict(in_channels=768),
 )

@@ -1,12 +1,12 @@
 # DilateFormer-Tiny on ImageNet-1K at 224 x 224: 300 epochs.
-# The recipe is this project's choice: Swin's, the common one, and this drop path rate.
+# The authors' settings: their dist_train.sh and the defaults of their main.py.
 # Train it: tools/dist_train.sh configs/imagenet/dilateformer_tiny.py 8
 # Score the authors' weights:
 #   tools/test.py configs/imagenet/dilateformer_tiny.py glmix://dilateformer_tiny
 _base_ = [
     '../_base_/models/image_classifier.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/imagenet_300e.py',
+    '../_base_/datasets/imagenet_dilateformer.py',
+    '../_base_/schedules/imagenet_300e_dilateformer.py',
     '../_base_/runtime_cls.py',
 ]
 

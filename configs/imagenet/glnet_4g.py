@@ -5,7 +5,7 @@
 #   tools/test.py configs/imagenet/glnet_4g.py glmix://glnet_4g
 _base_ = [
     '../_base_/models/image_classifier.py',
-    '../_base_/datasets/imagenet_repeated.py',
+    '../_base_/datasets/imagenet_glnet.py',
     '../_base_/schedules/imagenet_300e_glnet.py',
     '../_base_/runtime_cls.py',
 ]

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from mmcv.image.geometric import cv2_interp_codes, pillow_interp_codes
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
+from ..models.evaluation import check_interpolation
 from .paths import IMAGENET_LAYOUT, Place, read_lines, require_images, some
 
 DIGITS = 9  # of a class; Python refuses to read 5,000
@@ -33,6 +35,7 @@ def check_image_folders(
         UserError: what is missing or doesn't fit.
     """
     place.require_folder(dataset.img_prefix, IMAGENET_LAYOUT)
+    _check_interpolations(dataset, place.split)
     classes = dataset.metainfo.get('classes')
     if not dataset.with_label:
         raise UserError(
@@ -50,6 +53,15 @@ def check_image_folders(
     folders[place.split] = names
     _check_topk(place.split, names, evaluators)
     return classes or names
+
+
+def _check_interpolations(dataset: BaseDataset, split: str) -> None:
+    for step in dataset.pipeline.transforms:
+        interpolation = getattr(step, 'interpolation', None)
+        if isinstance(interpolation, str):
+            pillow = getattr(step, 'backend', 'cv2') == 'pillow'
+            choices = pillow_interp_codes if pillow else cv2_interp_codes
+            check_interpolation(f'{split} data: {type(step).__name__}', interpolation, choices)
 
 
 def _check_topk(split: str, classes: Sequence[str], evaluators: Sequence[Mapping]) -> None:

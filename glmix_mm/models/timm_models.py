@@ -18,6 +18,7 @@ from ..platform.releases import RELEASES, SCHEME
 from ..platform.states import compare_states
 from . import dilateformer, fcvit, glnet
 from .classifier import NormPool, official_weights
+from .evaluation import check_evaluation, find_evaluation
 
 FAMILIES = {
     'glnet': (glnet.GLNet, glnet.ARCHS, 'batch'),
@@ -181,15 +182,16 @@ class Classifier(nn.Module):
         self.backbone.with_cp = enable
 
 
-def _describe() -> dict:
+def _describe(name: str) -> dict:
     """Return what timm knows of a model besides its function."""
+    evaluation = find_evaluation(name)
     return dict(
         url='',
         num_classes=CLASSES,
         input_size=(3, 224, 224),
         pool_size=(7, 7),
-        crop_pct=0.875,
-        interpolation='bicubic',
+        crop_pct=evaluation.crop,
+        interpolation=evaluation.interpolation,
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
         first_conv='backbone.stages.0.embed.0',
@@ -207,12 +209,15 @@ def _register(family: str, arch: str) -> None:
         options = dict(family=family, arch=arch, release=name if pretrained else '')
         feature_cfg = dict(out_indices=tuple(range(len(STRIDES))), feature_cls='getter')
         # Weights are the constructor's: timm would look for them on the network.
-        return build_model_with_cfg(
+        model = build_model_with_cfg(
             Classifier, name, False, feature_cfg=feature_cfg, **options, **kwargs
         )
+        cfg = model.pretrained_cfg
+        check_evaluation(name, cfg['crop_pct'], cfg['interpolation'])
+        return model
 
     create.__name__ = create.__qualname__ = name
-    default_cfgs[name] = _describe()
+    default_cfgs[name] = _describe(name)
     register_model(create)
 
 

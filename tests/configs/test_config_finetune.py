@@ -157,7 +157,7 @@ def test_the_recipes_weight_decay_stays(own):
     cfg = own('glnet', 'glnet_4g', 'layer_decay', line)
     model, wrapper = build(cfg)
     for key, group in groups_of(model, wrapper).items():
-        flat = dict(model.named_parameters())[key].dim() <= 1
+        flat = dict(model.named_parameters())[key].dim() == 1
         assert group['weight_decay'] == (0 if flat else 0.05), key
     model, wrapper = build(own('glnet', 'maskrcnn_glnet_4g_1x', 'layer_decay', line))
     groups = groups_of(model, wrapper)

@@ -18,11 +18,20 @@ from mmpretrain.structures import DataSample
 from shipped_configs import CONFIGS, IMAGENET, TYPES
 
 from glmix_mm.engine.amp import AutoAmpOptimWrapper
+from glmix_mm.errors import UserError
+from glmix_mm.models.evaluation import EVALUATIONS, evaluation_pipeline
 from glmix_mm.platform.releases import RELEASES
 
 GPUS = 8
-# From the authors' settings; the others are this project's choice.
-DROP_PATH = {'stl': 0.1, 'stl_paramslot': 0.1, '4g': 0.15, '9g': 0.3, '16g': 0.4}
+# From the authors' settings.
+DROP_PATH = {
+    'glnet': {'stl': 0.1, 'stl_paramslot': 0.1, '4g': 0.15, '9g': 0.3, '16g': 0.4},
+    'dilateformer': {'tiny': 0.1, 'small': 0.1, 'base': 0.1},
+    'fcvit': {'tiny': 0.1, 'b12': 0.1, 'b24': 0.1, 'b48': 0.2},
+}
+# The short side that a test image is resized to, px: 224 by the authors' crop, rounded down.
+SHORT_SIDES = {'glnet': 256, 'tklb': 233, 'dilateformer': 256}
+SHORT_SIDES |= {'fcvit_tiny': 248, 'fcvit_b12': 248, 'fcvit_b24': 235, 'fcvit_b48': 235}
 # Tiny ones with every kind of parameter.
 ARCHS = {
     'glnet': dict(
@@ -41,6 +50,7 @@ TOKEN_LABELS = [name for name in IMAGENET if name.endswith('_tklb.py')]
 PLAIN = [name for name in IMAGENET if name not in TOKEN_LABELS]
 GLNET = [name for name in PLAIN if 'glnet' in name]
 OTHERS = [name for name in PLAIN if name not in GLNET]
+EPOCHS = {'fcvit': 310, 'dilateformer': 300, 'glnet': 300, 'tklb': 310}
 
 
 def split_name(name):
@@ -58,8 +68,7 @@ def test_header_says_whose_settings_and_how_to_run(name):
     assert len(lines) < 25
     family, variant = split_name(name)
     assert lines[0].startswith(f'# {TYPES[family]}-')
-    own = 'GLNet' not in lines[0]
-    assert lines[1].startswith("# The recipe is this project's" if own else "# The authors'")
+    assert lines[1].startswith("# The authors' settings")
     assert lines[2] == f'# Train it: tools/dist_train.sh configs/{name} 8'
     assert lines[4] == f'#   tools/test.py configs/{name} glmix://{family}_{variant}'
 
@@ -86,7 +95,7 @@ def test_model(load, name):
 @pytest.mark.parametrize('name', GLNET)
 def test_the_recipe_of_glnets_authors(load, name):
     cfg = load(name)
-    assert cfg.model.backbone.drop_path_rate == DROP_PATH[split_name(name)[1]]
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
     loader = cfg.train_dataloader
     assert loader.batch_size * GPUS == cfg.auto_scale_lr.base_batch_size == 2048
     assert (loader.sampler.type, loader.sampler.shuffle) == ('RepeatAugSampler', True)
@@ -100,15 +109,56 @@ def test_the_recipe_of_glnets_authors(load, name):
 
 
 @pytest.mark.parametrize('name', OTHERS)
-def test_the_common_recipe(load, name):
+def test_the_recipes_of_dilateformers_and_fcvits_authors(load, name):
+    """DilateFormer: dist_train.sh and main.py; FCViT: README and train.py."""
     cfg = load(name)
+    dilate = split_name(name)[0] == 'dilateformer'
     loader = cfg.train_dataloader
     assert loader.batch_size * GPUS == cfg.auto_scale_lr.base_batch_size == 1024
-    assert (loader.sampler.type, loader.sampler.shuffle) == ('DefaultSampler', True)
+    assert loader.sampler.type == ('RepeatAugSampler' if dilate else 'DefaultSampler')
+    assert loader.sampler.shuffle
+    assert 'clip_grad' not in cfg.optim_wrapper
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
-    assert not cfg.get('custom_hooks')
-    assert [entry.begin for entry in cfg.param_scheduler[1:]] == [20]
+    rate = 2e-3 if dilate else 1e-3
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', rate, 0.05)
+    averages = [hook.momentum for hook in cfg.get('custom_hooks') or []]
+    assert averages == ([pytest.approx(1 - 0.99996)] if dilate else [])
+    resizes = [
+        step.interpolation
+        for entry in loader.dataset.pipeline
+        for step in (entry, *(choice[0] for choice in entry.get('transforms', ())))
+        if step.type == 'RandomResizedCrop'
+    ]
+    assert resizes == (['bicubic'] if dilate else ['bilinear', 'bicubic'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'warmup', 'lowest'),
+    [('imagenet/dilateformer_tiny.py', 10, 1e-5), ('imagenet/fcvit_tiny.py', 5, 1e-6)],
+)
+def test_rates_are_those_of_timms_schedule(load, name, warmup, lowest):
+    scheduler = pytest.importorskip('timm.scheduler')
+    cfg = load(name)
+    rate = cfg.optim_wrapper.optimizer.lr
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    own = torch.optim.AdamW(weights, lr=rate)
+    theirs = scheduler.CosineLRScheduler(
+        torch.optim.AdamW(weights, lr=rate),
+        t_initial=300,
+        lr_min=lowest,
+        warmup_lr_init=1e-6,
+        warmup_t=warmup,
+    )
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(settings, optimizer=own)) for settings in cfg.param_scheduler
+    ]
+    for epoch in range(cfg.train_cfg.max_epochs):
+        expected = theirs._get_lr(epoch)[0]
+        # During the warmup the cosine, which is then above 0.997, multiplies here.
+        assert own.param_groups[0]['lr'] == pytest.approx(expected, rel=3e-3, abs=1e-7), epoch
+        own.step()
+        for each in schedulers:
+            each.step()
 
 
 @pytest.mark.parametrize('name', TOKEN_LABELS)
@@ -150,10 +200,12 @@ def test_the_recipe_of_token_labeling(load, name):
 def test_images_and_schedule_of_all(load, name):
     cfg = load(name)
     token_labels = name in TOKEN_LABELS
-    epochs = 310 if token_labels else 300
-    assert (cfg.train_cfg.by_epoch, cfg.train_cfg.max_epochs) == (True, epochs)
+    family, variant = split_name(name)
+    kind = 'tklb' if token_labels else family
+    assert (cfg.train_cfg.by_epoch, cfg.train_cfg.max_epochs) == (True, EPOCHS[kind])
     assert cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
-    assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
+    rate = 0.1 if token_labels else DROP_PATH[family][variant]
+    assert cfg.model.backbone.drop_path_rate == rate
     checkpoint = cfg.default_hooks.checkpoint
     assert (checkpoint.max_keep_ckpts, checkpoint.save_best) == (3, 'accuracy/top1')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -167,9 +219,25 @@ def test_images_and_schedule_of_all(load, name):
     assert (erasing.erase_prob, erasing.mode) == (0.25, 'rand')
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         test = {entry.type: entry for entry in loader.dataset.pipeline}
-        crop, resize = test['CenterCrop'].crop_size, test['ResizeEdge'].scale
-        assert crop == 224
-        assert resize == int(224 / (0.96 if token_labels else 0.875))
+        resize = test['ResizeEdge']
+        assert test['CenterCrop'].crop_size == 224
+        assert resize.scale == SHORT_SIDES.get(kind) or SHORT_SIDES[f'{family}_{variant}']
+        assert (resize.edge, resize.backend) == ('short', 'pillow')
+        evaluation = EVALUATIONS.get(f'{family}_{variant}') or EVALUATIONS[family]
+        assert resize.scale == int(224 / evaluation.crop)
+        assert resize.interpolation == evaluation.interpolation == 'bicubic'
+
+
+def test_an_unknown_evaluation_is_an_error_that_lists_the_known():
+    for options in (
+        dict(name='swin_tiny'),
+        dict(name='glnet_4g', crop=87.5),
+        dict(name='glnet_4g', crop='0.9'),
+        dict(name='fcvit_b12', interpolation='cubic'),
+    ):
+        with pytest.raises(UserError, match=r'dilateformer 0\.875 bicubic, .*fcvit_b24 0\.95'):
+            evaluation_pipeline(**options)
+    assert evaluation_pipeline('glnet_4g', 1.0, 'bilinear')[1]['scale'] == 224
 
 
 @pytest.mark.parametrize('name', ['imagenet/glnet_4g.py', 'imagenet/fcvit_b12.py'])
@@ -194,7 +262,9 @@ def test_the_recipes_parts_are_the_libraries(load, name):
     assert issubclass(AutoAmpOptimWrapper, AmpOptimWrapper)  # clipping, accumulation, autocast
 
 
-@pytest.mark.parametrize('name', ['imagenet/glnet_16g.py', 'imagenet/fcvit_b12.py'])
+@pytest.mark.parametrize(
+    'name', ['imagenet/glnet_16g.py', 'imagenet/glnet_4g_tklb.py', 'imagenet/fcvit_b12.py']
+)
 def test_nothing_but_matrices_and_kernels_decays(load, name):
     cfg = load(name)
     tiny = dict(type=cfg.model.backbone.type, arch=ARCHS[split_name(name)[0]])
@@ -207,7 +277,11 @@ def test_nothing_but_matrices_and_kernels_decays(load, name):
         for parameter in group['params']
     }
     for key, parameter in backbone.named_parameters():
-        assert decays[id(parameter)] == (0.05 if parameter.dim() > 1 else 0), key
+        # `slot_scale` has no dimension: the authors' rule leaves out what has one, timm's what has
+        # fewer than two.
+        scalar = 0 if name in TOKEN_LABELS else 0.05
+        expected = 0.05 if parameter.dim() > 1 else scalar if parameter.dim() == 0 else 0
+        assert decays[id(parameter)] == expected, key
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,10 @@ def token_label_root(image_root, tmp_path_factory):
 def fcvit_classifier(tmp_path_factory):
     """Return the path of FCViT-tiny's config for two classes."""
     path = tmp_path_factory.mktemp('cls') / 'fcvit_classifier.py'
-    return _dump(load_config('imagenet/fcvit_tiny', CLASSIFIER), path)
+    crop = 'train_dataloader.dataset.pipeline.1'
+    options = {key: value for key, value in CLASSIFIER.items() if not key.startswith(crop)}
+    sizes = {f'{crop}.transforms.{choice}.0.scale': IMAGE_SIZE for choice in (0, 1)}
+    return _dump(load_config('imagenet/fcvit_tiny', options | sizes), path)
 
 
 @pytest.fixture(scope='session')

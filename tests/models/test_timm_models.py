@@ -107,6 +107,17 @@ def test_images_of_other_channels(family, arch):
                 torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ('name', 'crop'), [('glnet_4g', 0.875), ('dilateformer_base', 0.875), ('fcvit_b12', 0.9)]
+)
+def test_images_are_tested_as_the_authors_test_them(name, crop):
+    cfg = timm.models.get_pretrained_cfg(name)
+    assert (cfg.crop_pct, cfg.interpolation) == (crop, 'bicubic')
+    for wrong in (dict(crop_pct=2), dict(interpolation='cubic')):
+        with pytest.raises(UserError, match=r'glnet 0\.875 bicubic, .*fcvit_b12 0\.9 bicubic'):
+            timm.create_model('glnet_nano', pretrained_cfg_overlay=wrong)
+
+
 def test_what_cannot_be_had(tmp_path, monkeypatch):
     monkeypatch.setenv('GLMIX_CHECKPOINTS', str(tmp_path))
     monkeypatch.chdir(tmp_path)

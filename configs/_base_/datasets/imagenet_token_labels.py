@@ -1,7 +1,9 @@
 # ImageNet-1K with token labels (data/imagenet/label_top5_train_nfnet/CLASS/IMAGE.pt), which are
-# moved with the image: flip, RandAugment, then the crop, in the order of the authors' code. Tested
-# on the centre 0.96 of the image. 2048 images a batch (8 GPUs x 256).
+# moved with the image: flip, RandAugment, then the crop, in the order of the authors' code. 2048
+# images a batch (8 GPUs x 256).
 _base_ = './imagenet.py'
+
+from glmix_mm.models.evaluation import evaluation_pipeline
 
 crop = dict(type='CropWithTokenLabels', scale=224, backend='pillow')
 pixels = dict(
@@ -39,12 +41,7 @@ train_pipeline = [
     ),
     dict(type='PackInputs', algorithm_keys=('token_labels', 'crop')),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=233, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
-]
+test_pipeline = evaluation_pipeline('glnet_4g_tklb')
 train_dataloader = dict(
     batch_size=256,
     dataset=dict(

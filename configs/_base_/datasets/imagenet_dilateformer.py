@@ -1,0 +1,10 @@
+# ImageNet-1K as DilateFormer's authors use it, with repeated augmentation: each image drawn counts
+# three times, augmented apart. 1024 images a batch (8 GPUs x 128).
+_base_ = './imagenet.py'
+
+from glmix_mm.models.evaluation import evaluation_pipeline
+
+train_dataloader = dict(batch_size=128, sampler=dict(type='RepeatAugSampler'))
+test_pipeline = evaluation_pipeline('dilateformer')
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
