@@ -1,11 +1,12 @@
 # Mask R-CNN with GLNet-4G: 36 epochs of COCO at short sides of 480-800.
 # GLNet's authors released no detection recipe; the nearest that is published is that of BiFormer,
-# their previous backbone of the same stages, followed here. The 3x schedule is mmdet's.
+# their previous backbone of the same stages, followed here. BiFormer has no 3x config: the 3x
+# schedule and its crops are UniFormer's, Swin's and mmdet's (*-ms-crop-3x).
 # Train it: tools/dist_train.sh configs/maskrcnn_glnet_4g_3x.py 8
 _base_ = [
     './_base_/backbones/glnet_4g.py',
     './_base_/models/mask_rcnn.py',
-    './_base_/datasets/coco_instance_ms.py',
+    './_base_/datasets/coco_instance_ms_crop.py',
     './_base_/schedules/mask_rcnn_3x.py',
     './_base_/runtime_det.py',
 ]

@@ -1,12 +1,13 @@
 # Cascade Mask R-CNN with DilateFormer-Small: 36 epochs of COCO at short sides of 480-800.
 # DilateFormer's authors released no detection code: the protocol of the GLNet configs, that of
-# BiFormer, is followed here; the box heads are those of Swin's published cascades. The drop path
-# rate is a choice of this project.
+# BiFormer, is followed here; the box heads are those of Swin's published cascades. The 3x
+# schedule and its crops are UniFormer's, Swin's and mmdet's (*-ms-crop-3x). The drop path rate is
+# a choice of this project.
 # Train it: tools/dist_train.sh configs/dilateformer/cascademaskrcnn_dilateformer_small_3x.py 8
 _base_ = [
     '../_base_/backbones/dilateformer_small.py',
     '../_base_/models/cascade_mask_rcnn.py',
-    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/datasets/coco_instance_ms_crop.py',
     '../_base_/schedules/mask_rcnn_3x.py',
     '../_base_/runtime_det.py',
 ]

@@ -58,7 +58,11 @@ def ade_sample(photo) -> dict:
 @pytest.mark.parametrize('name', ['maskrcnn_glnet_4g_3x.py', 'retinanet_glnet_4g_3x.py'])
 def test_multiscale_training_draws_every_short_side(load, photo, name):
     np.random.seed(0)
-    pipeline = compose(load(name).train_dataloader.dataset.pipeline, 'mmdet')
+    steps = load(name).train_dataloader.dataset.pipeline
+    for step in steps:
+        if step.type == 'RandomChoice':
+            step.prob = [1.0, 0.0]  # without crops
+    pipeline = compose(steps, 'mmdet')
     seen = Counter()
     for _ in range(80):
         packed = pipeline(coco_sample(photo))
@@ -73,6 +77,24 @@ def test_multiscale_training_draws_every_short_side(load, photo, name):
             area = objects.masks.masks[0].sum()
             assert area == pytest.approx(2400 * factor**2, rel=0.03)
     assert set(seen) == {480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800}
+
+
+def test_half_of_the_images_of_3x_are_cropped(load, photo):
+    np.random.seed(0)
+    pipeline = compose(load('maskrcnn_glnet_4g_3x.py').train_dataloader.dataset.pipeline, 'mmdet')
+    whole, tries = 0, 60
+    for _ in range(tries):
+        packed = pipeline(coco_sample(photo))
+        height, width = packed['data_samples'].img_shape
+        assert min(height, width) in range(480, 801, 32) or max(height, width) == 1333
+        whole += width == round(WIDTH * height / HEIGHT)
+        objects = packed['data_samples'].gt_instances
+        boxes = objects.bboxes.tensor
+        for mask, box in zip(objects.masks.masks, boxes, strict=True):
+            columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+            found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            assert found == pytest.approx(box.tolist(), abs=4), "the box is its mask's"
+    assert tries / 4 < whole < tries * 3 / 4
 
 
 def test_detection_tests_at_a_short_side_of_800(load, photo):

@@ -134,16 +134,25 @@ def test_detection_images(load, name):
         resize = dict(type='Resize', scale=scales[0], keep_ratio=True)
     else:
         resize = dict(type='RandomChoiceResize', scales=scales, keep_ratio=True)
+    if len(scales) > 1 and masks:  # UniFormer's and mmdet's *-ms-crop-3x
+        before = dict(resize, scales=[(1333, 400), (1333, 500), (1333, 600)])
+        crop = dict(
+            type='RandomCrop',
+            crop_type='absolute_range',
+            crop_size=(384, 600),
+            allow_negative_crop=True,
+        )
+        resize = dict(type='RandomChoice', transforms=[[resize], [before, crop, resize]])
     assert [entry.type for entry in train] == [
         'LoadImageFromFile',
         'LoadAnnotations',
-        resize['type'],
-        'RandomFlip',
+        *([resize['type'], 'RandomFlip'] if 'transforms' not in resize else ()),
+        *(['RandomFlip', resize['type']] if 'transforms' in resize else ()),
         'PackDetInputs',
     ]
-    assert plain(train[2]) == resize
+    assert plain(step(train, resize['type'])) == resize
     assert train[1].get('with_mask', False) == masks
-    assert train[3].prob == 0.5
+    assert step(train, 'RandomFlip').prob == 0.5
     assert cfg.train_dataloader.dataset.filter_cfg == dict(filter_empty_gt=True, min_size=32)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert plain(step(loader.dataset.pipeline, 'Resize')) == dict(
@@ -275,6 +284,6 @@ def test_segmentation_model(load, name):
     assert (model.decode_head.type, model.decode_head.channels) == ('UPerHead', 512)
     assert model.decode_head.in_channels == channels
     auxiliary = model.auxiliary_head
-    assert (auxiliary.type, auxiliary.in_index, auxiliary.channels) == ('FCNHead', 2, 512)
+    assert (auxiliary.type, auxiliary.in_index, auxiliary.channels) == ('FCNHead', 2, 256)
     assert auxiliary.in_channels == channels[2]
     assert auxiliary.num_classes == 150
