@@ -1,7 +1,7 @@
 # Semantic FPN with FCViT-B24: 40,000 iterations of ADE20K.
 # The authors' settings: AdamW, learning rate 2e-4, weight decay 1e-4, polynomial decay of power
-# 0.9, batch 32, no drop path. Mixed precision, synchronised batch norms and test sizes rounded up
-# to multiples of 32 px follow the common protocol.
+# 0.9, batch 32, no drop path, test sizes rounded up to multiples of 32 px (their AlignResize).
+# Mixed precision and synchronised batch norms follow the common protocol.
 # Train it: tools/dist_train.sh configs/fcvit/semfpn_fcvit_b24_40k.py 8
 _base_ = [
     '../_base_/backbones/fcvit_b24.py',
