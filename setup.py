@@ -42,6 +42,7 @@ setup(
     description='GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
+    author='the glmix_mm authors',
     license='Apache-2.0',
     classifiers=[
         'License :: OSI Approved :: Apache Software License',

@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 project = 'glmix_mm'
-author = 'The glmix_mm founders'
-copyright = '2026, the glmix_mm founders'
+author = 'the glmix_mm authors'
+copyright = '2026, the glmix_mm authors'
 version = release = re.search(
     r"__version__ = '(.+)'", (ROOT / 'glmix_mm' / '__init__.py').read_text()
 )[1]
