@@ -2,8 +2,11 @@
 
 Importing the package readies the platform (``glmix_mm.platform``), then registers everything
 in mmengine's root registries, where mmdet, mmseg and mmpretrain find it, and in timm's if that is
-imported. ``from glmix_mm import load`` gives a model that is called on images.
+imported. ``from glmix_mm import load`` gives a model that is called on images,
+``from glmix_mm import GLNet`` (DilateFormer, FCViT) a backbone.
 """
+
+import importlib
 
 from . import commands
 
@@ -31,10 +34,16 @@ if not commands.is_command_line():  # that does it once it knows its command
     set_up()
 
 
-def __getattr__(name: str):
-    """Import ``load`` when it is first asked for."""
-    if name != 'load':
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from .engine.load import load
+_MODULES = dict(
+    load='.engine.load', GLNet='.models', DilateFormer='.models', FCViT='.models'
+)  # what is imported when it is first asked for
 
-    return load
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(_MODULES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

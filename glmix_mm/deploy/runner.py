@@ -7,6 +7,7 @@ their heads do. All settings come with the model.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -61,11 +62,12 @@ class Model:
             raise RunnerError(f'{path}: no such file')
         return onnxruntime.InferenceSession(path, self._options, providers=self._providers)
 
-    def __call__(self, image):
+    def __call__(self, image, color='rgb'):
         """Run the model on one image.
 
         Args:
-            image: a path, or RGB pixels (h, w, 3), uint8.
+            image: a path, an image of Pillow's, or pixels (h, w, 3), uint8.
+            color: the order of the channels of pixels, 'rgb' or 'bgr', as OpenCV reads them.
 
         Returns:
             A dict. Of a detector: 'boxes' (n, 4), x1, y1, x2, y2 in px of the image, 'scores' (n)
@@ -73,13 +75,19 @@ class Model:
             'labels' (h, w). Of a classifier: 'scores', of all classes.
 
         Raises:
-            RunnerError: the image cannot be read, is no RGB pixels, or is too large for the graph.
+            RunnerError: the image cannot be read, is nothing of the above, or is too large for the
+                graph.
         """
+        if color not in ('rgb', 'bgr'):
+            raise RunnerError(f"color={color!r}: expected 'rgb' or 'bgr'")
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise RunnerError(
-                f'found pixels {pixels.shape} of {pixels.dtype}; expected RGB (h, w, 3), uint8'
+                f'found pixels {pixels.shape} of {pixels.dtype}; expected (h, w, 3) of uint8, from '
+                '0 to 255: of floats from 0 to 1 give (255 * image).round().astype("uint8")'
             )
+        if isinstance(image, np.ndarray) and color == 'bgr':
+            pixels = pixels[:, :, ::-1]
         prepared = Prepared(pixels, self.settings)
         outputs = self._run(self._session, image=prepared.tensor)
         task = self.settings['task']
@@ -115,14 +123,20 @@ class Model:
         return dict(boxes=boxes, scores=scores, labels=labels, masks=masks >= threshold)
 
 
-def read_image(path):
-    """Return an image's RGB pixels (h, w, 3), uint8, turned upright, as OpenCV reads them."""
+def read_image(source):
+    """Return RGB pixels (h, w, 3), uint8, turned upright, as OpenCV reads them.
+
+    Args:
+        source: a path, or an image of Pillow's.
+    """
+    is_open = isinstance(source, Image.Image)
     try:
-        with Image.open(path) as image:
+        with contextlib.nullcontext(source) if is_open else Image.open(source) as image:
             sixteen = image.mode.startswith('I;16') or (image.mode, image.format) == ('I', 'PNG')
             return as_rgb(ImageOps.exif_transpose(image), sixteen)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RunnerError(f'{path}: not a readable image ({error})') from error
+        name = getattr(source, 'filename', '') if is_open else source
+        raise RunnerError(f'{name}: not a readable image ({error})') from error
 
 
 def as_rgb(image, sixteen=False):

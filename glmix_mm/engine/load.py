@@ -6,18 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from ..datasets.paths import some
 from ..errors import UserError
+from ..visualization.images import read_image
+from ..visualization.predictions import draw_sample
 from .checkpoints import build_model, check_fit, read, weights_of
 from .cli import find_device
 from .config import config_mistakes, load_config
+from .infer import detections
 from .predict import find_classes
 
 LIBRARIES = ('mmdet', 'mmseg')
-Image = str | Path | np.ndarray  # a file, or BGR pixels (h, w, 3) as OpenCV reads them
+RESULT_KEYS = ('category_id', 'bbox', 'score', 'segmentation')
+COLOURS = ('rgb', 'bgr')
+Picture = str | Path | PIL.Image.Image | np.ndarray
 
 
 class Predictor:
@@ -34,21 +42,31 @@ class Predictor:
         self._library = library
         self._loading = [step['type'] for step in self._first_steps()]
 
-    def __call__(self, image: Image | Sequence[Image]) -> BaseDataElement | list[BaseDataElement]:
+    def __repr__(self) -> str:
+        parts = [self.model, getattr(self.model, 'backbone', None)]
+        kind = ' with '.join(type(part).__name__ for part in parts if part is not None)
+        classes = f'{len(self.classes)} classes: {some(self.classes)}'
+        return f'Predictor({kind}; {classes}; on {next(self.model.parameters()).device})'
+
+    def __call__(
+        self, image: Picture | Sequence[Picture], color: str = 'rgb'
+    ) -> BaseDataElement | list[BaseDataElement]:
         """Predict.
 
         Args:
-            image: a file, or BGR pixels (h, w, 3), uint8; or a list of such.
+            image: a file, an address (http or https), an image of Pillow's, or pixels (h, w, 3),
+                uint8; or a list of such.
+            color: the order of the channels of pixels, 'rgb' or 'bgr', as OpenCV reads them.
 
         Returns:
             mmdet's ``DetDataSample`` (boxes, scores, labels and masks in ``pred_instances``) or
             mmseg's ``SegDataSample`` (the label map in ``pred_sem_seg``), or a list of such.
 
         Raises:
-            UserError: a file cannot be read, or it is neither a file nor such pixels.
+            UserError: an image cannot be read, or it is nothing of the above.
         """
         several = isinstance(image, (list, tuple))
-        images = [_accept(one) for one in (image if several else [image])]
+        images = [_for_pipeline(one, color) for one in (image if several else [image])]
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
             if self._library == 'mmdet':
@@ -63,25 +81,125 @@ class Predictor:
                 results.append(infer(self.model, one))
         return results if several else results[0]
 
+    def draw(
+        self,
+        image: Picture,
+        result: BaseDataElement,
+        score_thr: float = 0.3,
+        color: str = 'rgb',
+    ) -> np.ndarray:
+        """Draw a result on its image, as ``glmix predict`` does.
+
+        Args:
+            image: what was predicted on.
+            result: of the call.
+            score_thr: least score of a detection.
+            color: as of the call.
+
+        Returns:
+            RGB, uint8 (h, w, 3); of a label map, with a legend below.
+
+        Raises:
+            UserError: the image cannot be read.
+        """
+        is_named = isinstance(image, (str, Path))
+        pixels = read_image(image) if is_named else to_rgb(image, color)
+        return draw_sample(pixels, result, self.model.dataset_meta, score_thr)
+
+    def to_coco(
+        self,
+        result: BaseDataElement,
+        image_id: int = 1,
+        category_ids: Sequence[int] | None = None,
+        score_thr: float = 0.0,
+    ) -> list[dict]:
+        """Return a detector's result as COCO's json has results, for ``COCO.loadRes``.
+
+        Args:
+            result: of the call.
+            image_id: the image's number in the annotation file.
+            category_ids: the classes' numbers there, in the order of ``classes``; by default 1, 2,
+                and so on.
+            score_thr: least score.
+
+        Returns:
+            For each object ``image_id``, ``category_id``, ``bbox`` (x, y, width and height in
+            pixels), ``score`` and, if there is a mask, ``segmentation`` (run lengths).
+
+        Raises:
+            UserError: the result is of a segmentor, or there are not as many numbers as classes.
+        """
+        if self._library != 'mmdet':
+            raise UserError(
+                'to_coco is for detectors; a label map is in result.pred_sem_seg.data (1, h, w)'
+            )
+        ids = list(category_ids or range(1, len(self.classes) + 1))
+        if len(ids) != len(self.classes):
+            raise UserError(f'found {len(ids)} category_ids; expected {len(self.classes)}')
+        found = []
+        for item in detections(result, score_thr):
+            item = {key: item[key] for key in RESULT_KEYS if key in item}
+            item['category_id'] = ids[item['category_id'] - 1]
+            found.append(dict(image_id=image_id, **item))
+        return found
+
     def _first_steps(self) -> list[dict]:
         """Return the steps of the test pipelines that read an image."""
         cfg = self.model.cfg
         return [cfg.test_pipeline[0], cfg.test_dataloader.dataset.pipeline[0]]
 
 
-def _accept(image: object) -> str | np.ndarray:
-    """Return a file's name, or pixels, as the libraries take them.
-
-    Raises:
-        UserError: it is something else.
-    """
+def _for_pipeline(image: object, color: str) -> str | np.ndarray:
+    """Return a file's name or an address, or BGR pixels, as the libraries take them."""
     if isinstance(image, (str, Path)):
         return str(image)
-    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3:
-        return image
+    return np.ascontiguousarray(to_rgb(image, color)[..., ::-1])
+
+
+def to_rgb(image: object, color: str) -> np.ndarray:
+    """Return the RGB pixels, uint8 (h, w, 3), of an image of Pillow's or of pixels.
+
+    Args:
+        image: of Pillow's, turned upright by its EXIF record as files are; or uint8 (h, w, 3).
+        color: the order of the channels of pixels.
+
+    Raises:
+        UserError: it is something else, or cannot be read.
+    """
+    if color not in COLOURS:
+        raise UserError(f'color={color!r}: expected {" or ".join(map(repr, COLOURS))}')
+    if isinstance(image, PIL.Image.Image):
+        return _pixels_of(image)
+    if isinstance(image, np.ndarray):
+        expected = 'pixels (h, w, 3) of uint8, from 0 to 255'
+        if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise UserError(f'found an array of shape {image.shape}; expected {expected}')
+        if image.dtype != np.uint8:
+            raise UserError(
+                f'found {image.dtype} from {image.min()} to {image.max()}; expected {expected}: of '
+                'floats from 0 to 1 give (255 * image).round().astype("uint8")'
+            )
+        return image if color == 'rgb' else image[..., ::-1]
     shape = getattr(image, 'shape', None)
     found = type(image).__name__ + (f' of shape {tuple(shape)}' if shape is not None else '')
-    raise UserError(f'found {found}; expected a file, or BGR pixels as numpy array (h, w, 3)')
+    raise UserError(
+        f"found {found}; expected a file, an address, Pillow's image, or pixels as numpy array "
+        '(h, w, 3), uint8'
+    )
+
+
+def _pixels_of(image: PIL.Image.Image) -> np.ndarray:
+    """Return the RGB pixels of Pillow's image, which reads its file only now."""
+    name = getattr(image, 'filename', '') or f"Pillow's image of mode {image.mode}"
+    if image.mode in ('I', 'F'):
+        raise UserError(f'{name}: its samples have 32 bits; expected 8 or 16')
+    try:
+        image = PIL.ImageOps.exif_transpose(image)
+        if image.mode.startswith('I;16'):  # the upper 8 bits, as OpenCV reads files
+            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        return np.asarray(image.convert('RGB'))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f'{name}: not a readable image ({error})') from error
 
 
 def load(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -116,8 +117,17 @@ def test_semantic_fpn_with_fcvit(tmp_path, photos, runner, unoptimised):
         labels = model(photo)['labels']
         assert len(np.unique(expected)) > 1
         assert (labels != expected).mean() < 1e-3
-    with pytest.raises(runner.RunnerError, match=r'found pixels \(9, 9\) of uint8; expected RGB'):
+    bgr = cv2.imread(str(photos[0]))
+    expected = model(photos[0])['labels']
+    assert (model(bgr, color='bgr')['labels'] == expected).all()
+    assert (model(bgr[..., ::-1])['labels'] == expected).all()
+    assert (model(Image.open(photos[0]))['labels'] == expected).all()
+    with pytest.raises(runner.RunnerError, match=r'found pixels \(9, 9\) of uint8; expected \(h'):
         model(np.zeros((9, 9), np.uint8))
+    with pytest.raises(runner.RunnerError, match=r'of float32; expected .* uint8, from 0 to 255'):
+        model(np.zeros((9, 9, 3), np.float32))
+    with pytest.raises(runner.RunnerError, match="color='BGR': expected 'rgb' or 'bgr'"):
+        model(bgr, color='BGR')
 
 
 def test_upernet_for_one_size_and_the_program(tmp_path, photos, runner, capsys, unoptimised):

@@ -1,8 +1,11 @@
 """`from glmix_mm import load` beside the libraries' own functions."""
 
+import functools
 import re
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
@@ -12,9 +15,12 @@ from mmdet.apis import inference_detector, init_detector
 from mmdet.structures import DetDataSample
 from mmseg.apis import inference_model, init_model
 from mmseg.structures import SegDataSample
+from PIL import Image
+from pycocotools.coco import COCO
 
 from glmix_mm import load
 from glmix_mm.datasets.demo import DEMO_CLASSES
+from glmix_mm.engine.load import to_rgb
 from glmix_mm.errors import UserError
 
 
@@ -41,9 +47,109 @@ def test_a_detector(nano_detector, detector_weights, photos):
 def check_pixels(model, photos, part):
     """Pixels give what their file gives, and files do so after pixels as well."""
     expected = [part(result) for result in model(photos)]
-    images = [cv2.imread(str(photos[0])), photos[1], str(photos[0])]
-    for result, index in zip(model(images), (0, 1, 0), strict=True):
+    bgr = cv2.imread(str(photos[0]))
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    images = [rgb, photos[1], str(photos[0]), Image.open(photos[1])]
+    for result, index in zip(model(images), (0, 1, 0, 1), strict=True):
         assert torch.equal(part(result), expected[index])
+    assert torch.equal(part(model(bgr, color='bgr')), expected[0])
+    assert not torch.equal(part(model(bgr)), expected[0])
+
+
+def test_what_is_made_of_a_result(nano_detector, detector_weights, photos, demo_root):
+    model = load(nano_detector, detector_weights, 'cpu')
+    expected = "Predictor(MaskRCNN with GLNet; 5 classes: 'disc', 'square', 'triangle', 'star', "
+    assert repr(model) == expected + "'ring'; on cpu)"
+    truth = COCO(demo_root / 'coco' / 'annotations' / 'instances_val2017.json')
+    (image,) = [im for im in truth.imgs.values() if im['file_name'] == photos[0].name]
+    result = model(photos[0])
+    ids = [category['id'] for category in truth.cats.values()]
+    found = truth.loadRes(model.to_coco(result, image['id'], ids)).anns.values()
+    items = result.pred_instances
+    assert len(found) == len(items)
+    for ann, box, label in zip(found, items.bboxes.tolist(), items.labels, strict=True):
+        x, y, width, height = ann['bbox']
+        assert [x, y, x + width, y + height] == pytest.approx(box, abs=1e-3)
+        assert truth.cats[ann['category_id']]['name'] == model.classes[label]
+        assert ann['image_id'] == image['id'] and 'counts' in ann['segmentation']
+    assert model.to_coco(result)[0]['category_id'] == items.labels[0] + 1
+    with pytest.raises(UserError, match='found 1 category_ids; expected 5'):
+        model.to_coco(result, category_ids=[1])
+
+    picture = model.draw(photos[0], result, score_thr=0.1)
+    pixels = np.asarray(Image.open(photos[0]))
+    assert picture.shape == pixels.shape and (picture != pixels).any()
+    assert (model.draw(pixels[..., ::-1], result, 0.1, 'bgr') == picture).all()
+
+
+def test_images_that_cannot_be_read(nano_detector, detector_weights, photos, tmp_path):
+    model = load(nano_detector, detector_weights, 'cpu')
+    (tmp_path / 'cut.jpg').write_bytes(photos[0].read_bytes()[:-200])
+    (tmp_path / 'text.png').write_text('no image')
+    for name in ('none.jpg', 'cut.jpg', 'text.png'):
+        with pytest.raises(UserError, match=re.escape(str(tmp_path / name))):
+            model(tmp_path / name)
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / 'cut.jpg'))):
+        model(Image.open(tmp_path / 'cut.jpg'))
+    for pixels, found in (
+        (np.linspace(0, 1, 192, dtype=np.float32).reshape(8, 8, 3), 'float32 from 0.0 to 1.0'),
+        (np.full((8, 8, 3), 300, np.uint16), 'uint16 from 300 to 300'),
+        (np.zeros((8, 8, 4), np.uint8), re.escape('shape (8, 8, 4)')),
+        (torch.zeros(3, 8, 8), r'Tensor of shape \(3, 8, 8\)'),
+    ):
+        with pytest.raises(UserError, match=f'^found .*{found}.*uint8'):
+            model(pixels)
+    with pytest.raises(UserError, match="color='gbr': expected 'rgb' or 'bgr'"):
+        model(np.zeros((8, 8, 3), np.uint8), color='gbr')
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGBA', 'I;16'])
+def test_images_of_pillows_are_as_their_files(mode, tmp_path):
+    rng = np.random.default_rng(0)
+    kind = np.uint16 if mode == 'I;16' else np.uint8
+    shape = (8, 6, 4) if mode == 'RGBA' else (8, 6)
+    pixels = rng.integers(0, np.iinfo(kind).max, shape, dtype=kind)
+    Image.fromarray(pixels).save(tmp_path / 'image.png')
+    image = Image.open(tmp_path / 'image.png')
+    assert image.mode == mode
+    assert (to_rgb(image, 'rgb') == cv2.imread(str(tmp_path / 'image.png'))[..., ::-1]).all()
+
+
+def test_an_image_of_pillows_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new('RGB', (16, 8)).save(tmp_path / 'turned.jpg', exif=exif)
+    assert to_rgb(Image.open(tmp_path / 'turned.jpg'), 'rgb').shape == (16, 8, 3)
+
+
+def test_an_address(nano_detector, detector_weights, photos):
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path != '/cut.jpg':
+                return super().do_GET()
+            self.send_response(200)
+            self.send_header('Content-Length', '5000')
+            self.end_headers()
+            self.wfile.write(b'0' * 10)
+
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Handler, directory=str(photos[0].parent))
+    model = load(nano_detector, detector_weights, 'cpu')
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f'http://127.0.0.1:{server.server_port}'
+        result = model(f'{root}/{photos[0].name}')
+        assert torch.equal(result.pred_instances.bboxes, model(photos[0]).pred_instances.bboxes)
+        picture = model.draw(f'{root}/{photos[0].name}', result)
+        assert (picture == model.draw(photos[0], result)).all()
+        for name, found in (('none.jpg', '404'), ('cut.jpg', '10 bytes')):
+            with pytest.raises(UserError, match=re.escape(f'{root}/{name}') + f': .*{found}'):
+                model(f'{root}/{name}')
+        server.shutdown()
+    with pytest.raises(UserError, match=f'{root}/none.jpg: .*refused'):
+        model(f'{root}/none.jpg')
 
 
 def test_a_segmentor(nano_segmentor, segmentor_weights, photos):
@@ -54,6 +160,9 @@ def test_a_segmentor(nano_segmentor, segmentor_weights, photos):
     plain.cfg.test_pipeline = plain.cfg.test_dataloader.dataset.pipeline
     expected = inference_model(plain, str(photos[0])).pred_sem_seg.data
     assert torch.equal(result.pred_sem_seg.data, expected)
+    assert model.draw(photos[0], result)[:64, :64].shape == (64, 64, 3)
+    with pytest.raises(UserError, match='to_coco is for detectors'):
+        model.to_coco(result)
     check_pixels(model, photos, lambda result: result.pred_sem_seg.data)
 
 
@@ -72,7 +181,7 @@ def test_without_weights_it_says_so(photos):
     assert len(model.classes) == 6
     assert model(photos[0]).pred_sem_seg.data.shape == (1, 64, 64)
     for image, message in (
-        (np.zeros((9, 9), np.uint8), r'found ndarray of shape \(9, 9\); expected a file, or BGR'),
+        (np.zeros((9, 9), np.uint8), r'found an array of shape \(9, 9\); expected pixels'),
         (None, 'found NoneType; expected'),  # what OpenCV returns for a missing file
         ('none.jpg', 'none.jpg: No such file'),
     ):
@@ -96,10 +205,11 @@ def test_importing_the_package_imports_no_library():
     code = (
         'import sys, glmix_mm\n'
         "print(sorted({'mmdet', 'mmseg', 'timm', 'glmix_mm.engine.load'} & sys.modules.keys()))\n"
+        "print(sorted({'load', 'GLNet', 'DilateFormer', 'FCViT'} - set(dir(glmix_mm))))\n"
         'from glmix_mm import load\nprint(load.__module__)\n'
         'try:\n    glmix_mm.lod\nexcept AttributeError as error:\n    print(error)'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    imported, module, error = done.stdout.splitlines()
-    assert (imported, module) == ('[]', 'glmix_mm.engine.load')
+    imported, hidden, module, error = done.stdout.splitlines()
+    assert (imported, hidden, module) == ('[]', '[]', 'glmix_mm.engine.load')
     assert re.search(r"'glmix_mm' has no attribute 'lod'", error)
