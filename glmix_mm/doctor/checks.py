@@ -45,7 +45,20 @@ TOPICS = {  # modules whose import is a check of its own
     'mmpretrain': 'mmpretrain',
     'glmix_mm': 'glmix_mm',
 }
-PROVIDERS = {'cv2': 'opencv-python', 'PIL': 'pillow', 'yaml': 'pyyaml'}  # where names differ
+# What pip installs for a module whose name is not the distribution's.
+PROVIDERS = {
+    'PIL': 'pillow',
+    'cv2': 'opencv-python',
+    'dateutil': 'python-dateutil',
+    'google': 'protobuf',
+    'markdown_it': 'markdown-it-py',
+    'modelindex': 'model-index',
+    'mpl_toolkits': 'matplotlib',
+    'skimage': 'scikit-image',
+    'sklearn': 'scikit-learn',
+    'yaml': 'pyyaml',
+}
+CPU_TORCH = '--index-url https://download.pytorch.org/whl/cpu'
 # What errors of imports say, and what mends them.
 MENDING = (
     (
@@ -96,6 +109,22 @@ def check_torch(facts: dict) -> Finding:
         fix = 'pip install --upgrade torch torchvision'
         return Finding('torch', ERROR, f'{version}; {dotted(TORCH)} or newer is needed', fix)
     return finding
+
+
+def spare_cpu_torch(facts: dict, finding: Finding) -> Finding:
+    """Say in a fix that installs torch what it would put in place of a build for CPUs.
+
+    On Linux, pip takes the build for CUDA unless it is told where the other is.
+    """
+    torch = facts['distributions'].get('torch') or ''
+    installs = re.search(r'pip install [^#&]*\btorch(vision)?\b', finding.fix)
+    linux = facts['python']['system'].startswith('Linux')
+    if facts['driver'] or not linux or not installs or (torch and '+cpu' not in torch):
+        return finding
+    command, _, comment = finding.fix.partition('  # ')
+    would = f'would replace {torch} by a build for CUDA' if torch else 'installs a build for CUDA'
+    words = (comment, f'{would} (4 GB more); to keep to the CPU, add {CPU_TORCH}')
+    return finding._replace(fix=f'{command}  # {"; ".join(filter(None, words))}')
 
 
 def check_torchvision(facts: dict) -> Finding:

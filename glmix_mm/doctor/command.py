@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from .checks import CHECKS, ERROR, MAIN_JOB, UNKNOWN, Finding
+from .checks import CHECKS, ERROR, MAIN_JOB, UNKNOWN, Finding, spare_cpu_torch
 from .facts import collect
 
 WIDTH = 100
@@ -33,7 +33,7 @@ def diagnose(facts: dict) -> list[Finding]:
     home = str(Path.home())
     findings = []
     for check in CHECKS:
-        finding = check(facts)
+        finding = spare_cpu_torch(facts, check(facts))
         if home != '/':
             finding = Finding(*(text.replace(home, '~') for text in finding))
         findings.append(finding)

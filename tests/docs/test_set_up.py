@@ -15,6 +15,7 @@ from pages import ROOT, SET_UP, commands, each
 from PIL import Image
 from stand_ins import PLACEHOLDERS
 
+from glmix_mm.doctor.checks import CPU_TORCH
 from glmix_mm.engine.demo import TASKS
 
 COMMANDS = [command for command in commands() if SET_UP.match(command)]
@@ -60,10 +61,15 @@ def test_pip(command, tmp_path):
     assert all(re.fullmatch(r'pip uninstall --yes( [\w-]+)+', other) for other in before)
     pip, install, *words = shlex.split(last)
     assert (pip, install) == ('pip', 'install')
+    if '--index-url' in words:  # which is not reached from here
+        place = words.index('--index-url')
+        assert words[place + 1] == CPU_TORCH.split()[1]
+        del words[place : place + 2]
     options = {word for word in words if word.startswith('--')}
     assert options <= {'--upgrade', '--force-reinstall', '--no-deps'}  # which would fetch anew
-    for requirement in words[len(options) :]:
-        check_requirement(requirement, tmp_path)
+    for requirement in words:
+        if requirement not in options:
+            check_requirement(requirement, tmp_path)
 
 
 def check_requirement(requirement, folder):

@@ -3,10 +3,12 @@
 import copy
 import json
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from glmix_mm.doctor import command
 from glmix_mm.doctor.checks import (
@@ -14,8 +16,10 @@ from glmix_mm.doctor.checks import (
     INSTALL,
     LITE,
     MAIN_JOB,
+    PROVIDERS,
     SUPPORTED,
     TESTED_FORKS,
+    known_fix,
     release,
 )
 from glmix_mm.doctor.facts import FORKS, OFFICIAL, OPENCV, read_facts
@@ -377,6 +381,47 @@ def test_versions_are_those_of_the_requirements():
         pinned = f'{name}==' + {k: v for k, v in VERSIONS.items() if v}[name]
         assert pinned in INSTALL
         assert pinned in (ROOT / 'requirements' / 'constraints.txt').read_text()
+
+
+def test_every_requirement_has_a_lower_bound():
+    lines = []
+    for name in ('runtime', 'mminstall', 'optional', 'deploy', 'tests', 'docs'):
+        lines += (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    wanted = [Requirement(line) for line in lines if line and line[0] != '#']
+    assert len(wanted) > 20
+    assert [r.name for r in wanted if '>=' not in {s.operator for s in r.specifier}] == []
+
+
+def test_a_missing_module_is_installed_by_its_distribution_s_name():
+    installed = metadata.packages_distributions()
+    checked = 0
+    for module in (*PROVIDERS, 'regex', 'ftfy', 'scipy', 'terminaltables', 'pycocotools'):
+        fix = known_fix(f"ModuleNotFoundError: No module named '{module}'")
+        asked = canonicalize_name(fix.removeprefix('pip install '))
+        if module in installed:
+            assert asked in map(canonicalize_name, installed[module])
+            checked += 1
+    assert checked > 8
+
+
+@pytest.mark.parametrize(
+    ('torch', 'changes', 'said'),
+    [
+        ('2.5.1+cpu', {}, 'would replace 2.5.1+cpu by a build for CUDA'),
+        (None, {}, 'installs a build for CUDA'),
+        ('2.5.1+cu121', {}, ''),
+        ('2.5.1+cpu', {'driver': True}, ''),
+        ('2.5.1+cpu', {'python/system': 'macOS-15'}, ''),
+    ],
+)
+def test_a_torch_for_cpus_is_spared(torch, changes, said):
+    probe = dict(version=torch) if torch else failing("No module named 'torch'")
+    facts = {'driver': False, 'probe/torch': probe, 'distributions': {'torch': torch}}
+    fix = diagnose(facts | changes)['torch'].fix
+    assert fix.startswith('pip install') and 'torch torchvision' in fix
+    assert said in fix
+    assert ('--index-url https://download.pytorch.org/whl/cpu' in fix) == bool(said)
+    subprocess.run(['bash', '-n', '-c', fix], check=True)
 
 
 def test_facts_are_left_as_they_are():
