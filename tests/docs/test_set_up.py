@@ -73,7 +73,8 @@ def test_pip(command, tmp_path):
 
 
 def check_requirement(requirement, folder):
-    name = re.match(r'[\w-]+', requirement)[0]
+    name = re.match(r'(\./)?([\w-]+)', requirement)[2]
+    requirement = requirement.replace(f'./{name}', str(ROOT))
     if REPOSITORY in requirement:
         if not IS_CHECKOUT:
             pytest.skip('not a git checkout')
