@@ -1,5 +1,6 @@
 """What the options of the command lines change in a config."""
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..errors import UserError
 SPLITS = ('train', 'val', 'test')
 KERNEL_CACHES = ('ONEDNN_PRIMITIVE_CACHE_CAPACITY', 'LRU_CACHE_CAPACITY')
 KERNELS = '100'
+CHECKED_METRICS = dict(CocoMetric='CheckedCocoMetric', VOCMetric='CheckedVOCMetric')
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
@@ -58,6 +60,21 @@ def require(cfg: Config, module: str) -> None:
     names = [names] if isinstance(names, str) else list(names)
     if module not in names:
         cfg.custom_imports = dict(imports, imports=[*names, module])
+
+
+def register(cfg: Config, module: str) -> None:
+    """Import a module that registers what the config names, and have others of its dump do so."""
+    importlib.import_module(module)
+    require(cfg, module)
+
+
+def use_checked_metrics(cfg: Config) -> None:
+    """Score with this package's metrics where mmdet's take the defaults for granted."""
+    for metric in nested_dicts([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
+        kind = str(metric.get('type')).removeprefix('mmdet.')
+        if kind in CHECKED_METRICS:
+            metric['type'] = CHECKED_METRICS[kind]
+            register(cfg, 'glmix_mm.engine.metrics')
 
 
 def enable_amp(cfg: Config) -> None:

@@ -14,11 +14,14 @@ from ..models.pyramid import PyramidBackbone
 from .blame import blame_files
 from .checkpoints import build_model, check_classes, check_fit, read
 from .cli import make_parser, parse
+from .coco_results import known_ids
 from .config import config_mistakes, load_config
 from .launch import build_runner, disk_guard, is_first_on_machine, start_processes
 from .official import accept_official
-from .options import apply_data_root, set_work_dir
+from .options import apply_data_root, register, set_work_dir, use_checked_metrics
 from .strategies import leave_out_strategy
+
+PICKLES = ('.pkl', '.pickle')
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,8 +34,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
     parser.add_argument(
         '--out',
-        help='where to save the predictions: a .pkl file (detection, with masks as run lengths; '
-        'classification) or a folder for label maps (segmentation; PNG)',
+        help="where to save the predictions: a .json file (detection: COCO's results), a .pkl file "
+        '(detection, with masks as run lengths; classification) or a folder for label maps '
+        '(segmentation; PNG)',
     )
     parser.add_argument('--show-dir', help='folder to save pictures of the predictions in')
     parser.add_argument('--tta', action='store_true', help="the config's test-time augmentation")
@@ -79,6 +83,7 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
     cfg.load_from = checkpoint
     cfg.resume = False
     leave_out_strategy(cfg)
+    use_checked_metrics(cfg)
     if augment:
         use_augmentation(cfg)
     if fuse:
@@ -143,28 +148,33 @@ def use_augmentation(cfg: Config) -> None:
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Save the predictions besides scoring them: one pickle file, or a label map per image.
+    """Save the predictions before they are scored: one file, or a label map per image.
 
     Raises:
         UserError: the path does not suit the task.
     """
-    is_file = out.endswith(('.pkl', '.pickle'))
-    evaluators = (
-        cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    )
-    label_maps = [metric for metric in evaluators if metric.get('type') == 'IoUMetric']
-    if label_maps and (is_file or Path(out).is_file()):
-        raise UserError(f'--out {out}: segmentation saves one PNG per image, so give a folder')
+    suffix = Path(out).suffix
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    label_maps = [metric for metric in metrics if metric.get('type') == 'IoUMetric']
     classifies = cfg.get('default_scope') == 'mmpretrain'
-    if not label_maps and not is_file:
-        task = 'classification' if classifies else 'detection'
-        raise UserError(f'--out {out}: {task} saves one file, which must end in .pkl')
-    for metric in label_maps:
-        metric.output_dir = out
-    if not label_maps:
+    if label_maps:
+        if suffix in ('.json', *PICKLES) or Path(out).is_file():
+            raise UserError(f'--out {out}: segmentation saves one PNG per image, so give a folder')
+        for metric in label_maps:
+            metric.output_dir = out
+    elif suffix == '.json' and not classifies:
+        register(cfg, 'glmix_mm.engine.metrics')
+        ids = known_ids(cfg).categories
+        dump = dict(type='CocoResults', out_file_path=out, category_ids=dict(ids))
+    elif suffix in PICKLES:
         kind = 'DumpResults' if classifies else 'DumpDetResults'
         dump = dict(type=kind, out_file_path=out)
-        cfg.test_evaluator = [*evaluators, dump]
+    else:
+        ends = '.pkl' if classifies else '.json or .pkl'
+        task = 'classification' if classifies else 'detection'
+        raise UserError(f'--out {out}: {task} saves one file, which must end in {ends}')
+    if not label_maps:  # first: a metric that fails must not lose what was inferred
+        cfg.test_evaluator = [dump, *metrics]
 
 
 def save_pictures(cfg: Config, folder: str) -> None:

@@ -33,6 +33,7 @@ from .options import (
     require,
     set_randomness,
     set_work_dir,
+    use_checked_metrics,
 )
 from .own_data import classes_from_data
 from .replay import EXACT_LOOPS, WORKER_START
@@ -182,6 +183,7 @@ def train(
     del model
     _keep_last_checkpoint(cfg)
     _use_exact_loop(cfg)
+    use_checked_metrics(cfg)
     fit_strategy(cfg)
     guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg)
     with guards[0], guards[1], guards[2], kept_signals(cfg.launcher) as signals:

@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from glmix_mm.datasets.demo import DEMO_CLASSES
 from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
@@ -96,6 +99,117 @@ def test_a_detectors_scores_predictions_and_pictures(
         evaluation.summarize()
         expected = evaluation.stats[0]
         assert read_scores(tmp_path / 'wd')[f'coco/{kind}_mAP'] == pytest.approx(expected, abs=1e-3)
+
+
+@METRICS.register_module()
+class FailingForTests(BaseMetric):
+    """A metric that fails when everything is inferred."""
+
+    default_prefix = 'failing'
+
+    def process(self, data_batch, data_samples):
+        self.results += data_samples
+
+    def compute_metrics(self, results):
+        raise ZeroDivisionError(len(results))
+
+
+@pytest.fixture
+def renumbered(demo_root, tmp_path):
+    """Return the demo set with other numbers for its images and categories, and its file's path."""
+    coco, root = demo_root / 'coco', tmp_path / 'renumbered'
+    (root / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (root / f'{split}2017').symlink_to(coco / f'{split}2017')
+        name = f'annotations/instances_{split}2017.json'
+        content = json.loads((coco / name).read_text())
+        for entry in content['annotations']:
+            entry['image_id'] += 1000
+            entry['category_id'] = 100 - entry['category_id']
+        for entry in content['images']:
+            entry['id'] += 1000
+        for entry in content['categories']:
+            entry['id'] = 100 - entry['id']
+        (root / name).write_text(json.dumps(content))
+    return root, root / name
+
+
+def test_results_of_coco_outlive_a_metric_that_fails(
+    nano_detector, detector_weights, renumbered, tmp_path
+):
+    root, path = renumbered
+    config, out = tmp_path / 'failing.py', tmp_path / 'new' / 'results.json'
+    failing = "test_evaluator = dict(_delete_=True, type='FailingForTests')"
+    config.write_text(f'_base_ = {nano_detector!r}\n{failing}')
+    with pytest.raises(ZeroDivisionError):
+        test(str(config), detector_weights, root, tmp_path / 'wd', '--out', out)
+    truth = COCO(path)
+    results = truth.loadRes(str(out))
+    assert {one['image_id'] for one in results.anns.values()} <= set(truth.imgs)
+
+    # As truth of their own they are all right, and the model's own label is the category's name.
+    pickled = tmp_path / 'out.pkl'
+    assert test(nano_detector, detector_weights, root, tmp_path / 'wd2', '--out', pickled) == 0
+    names = {}
+    for prediction in pickle.loads(pickled.read_bytes()):
+        found = prediction['pred_instances']
+        for label, score in zip(found['labels'].tolist(), found['scores'].tolist(), strict=True):
+            names[prediction['img_id'], round(score, 6)] = DEMO_CLASSES[label]
+    assert len(names) == len(results.anns)
+    for one in results.anns.values():
+        name = truth.cats[one['category_id']]['name']
+        assert names[one['image_id'], round(one['score'], 6)] == name
+    content = json.loads(path.read_text())
+    content['annotations'] = [dict(one, iscrowd=0) for one in results.anns.values()]
+    path.write_text(json.dumps(content))
+    options = ('--cfg-options', 'test_evaluator.iou_thrs=[0.5,0.9]')
+    assert test(nano_detector, detector_weights, root, tmp_path / 'wd3', *options) == 0
+    scores = read_scores(tmp_path / 'wd3')
+    assert scores['coco/bbox_mAP'] == scores['coco/segm_mAP'] == 1
+
+
+def test_a_set_of_pascals(nano_detector, detector_weights, demo_root, tmp_path, capsys):
+    """What was predicted, as truth in Pascal VOC's files, scores well: these round to pixels."""
+    out, voc = tmp_path / 'results.json', tmp_path / 'voc' / 'VOC2007'
+    assert test(nano_detector, detector_weights, demo_root, tmp_path / 'wd', '--out', out) == 0
+    for folder in ('Annotations', 'ImageSets/Main'):
+        (voc / folder).mkdir(parents=True)
+    (voc / 'JPEGImages').symlink_to(demo_root / 'coco' / 'val2017')
+    names = {path.stem: [] for path in (voc / 'JPEGImages').iterdir()}
+    for one in json.loads(out.read_text()):
+        x, y, width, height = one['bbox']
+        sides = dict(xmin=x + 1, ymin=y + 1, xmax=x + width + 1, ymax=y + height + 1)
+        box = ''.join(f'<{name}>{value}</{name}>' for name, value in sides.items())
+        label = DEMO_CLASSES[one['category_id'] - 1]
+        names[f'{one["image_id"]:012}'].append(
+            f'<object><name>{label}</name><difficult>0</difficult><bndbox>{box}</bndbox></object>'
+        )
+    for name, objects in names.items():
+        size = '<size><width>64</width><height>64</height></size>'
+        text = f'<annotation>{size}{"".join(objects)}</annotation>'
+        (voc / 'Annotations' / f'{name}.xml').write_text(text)
+    (voc / 'ImageSets/Main/test.txt').write_text('\n'.join(names))
+    config = tmp_path / 'voc.py'
+    config.write_text(
+        f"""_base_ = {nano_detector!r}
+test_dataloader = dict(dataset=dict(type='VOCDataset', data_root='data',
+    ann_file='VOC2007/ImageSets/Main/test.txt',
+    data_prefix=dict(_delete_=True, sub_data_root='VOC2007/')))
+test_evaluator = dict(_delete_=True, type='VOCMetric', iou_thrs=[0.5, 0.7])
+"""
+    )
+    out = tmp_path / 'voc.json'
+    arguments = (str(config), detector_weights, voc.parent)
+    options = ('--cfg-options', 'test_dataloader.dataset.pipeline.2.with_mask=False')
+    assert test(*arguments, tmp_path / 'wd2', '--out', out, *options) == 0
+    scores = read_scores(tmp_path / 'wd2')
+    assert min(scores[f'pascal_voc/{name}'] for name in ('mAP', 'AP50', 'AP70')) > 0.8
+    table = capsys.readouterr().out
+    assert '| square ' in table and '| bicycle ' not in table
+    assert {one['image_id'] for one in json.loads(out.read_text())} <= set(names)
+    options = (*options, 'test_evaluator.metric=recall', 'test_evaluator.proposal_nums=100')
+    assert test(*arguments, tmp_path / 'wd3', *options) == 0
+    assert read_scores(tmp_path / 'wd3')['pascal_voc/recall@100@0.5'] > 0.95
 
 
 def test_a_segmentors_scores_label_maps_and_pictures(
@@ -183,7 +297,7 @@ def test_a_config_without_augmentation(
 @pytest.mark.parametrize(
     ('kind', 'out', 'expected'),
     [
-        ('det', 'folder', 'detection saves one file, which must end in .pkl'),
+        ('det', 'folder', 'detection saves one file, which must end in .json or .pkl'),
         ('seg', 'file.pkl', 'segmentation saves one PNG per image, so give a folder'),
     ],
 )
