@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ..datasets.coco import CocoFiles
 from ..datasets.layout import build_unread, unwrap
@@ -101,6 +102,49 @@ def _largest_image(cfg: Config, settings: Mapping) -> tuple[int, int]:
     found = CocoFiles().read(dataset.ann_file, Place('train', dataset.data_root))
     widths, heights = zip(*found.annotations.sizes.values(), strict=True)
     return max(heights), max(widths)
+
+
+@torch.no_grad()
+def check_single_image(cfg: Config, model: nn.Module, option: str) -> None:
+    """Check that a segmentor or a classifier trains on a batch of one image.
+
+    Args:
+        cfg: the whole config.
+        model: its model; a copy is run once, at the training shape, on the CPU.
+        option: what avoids such batches, for the message.
+
+    Raises:
+        UserError: a batch norm would see a single value of each channel, which torch refuses.
+    """
+    model = revert_sync_batchnorm(copy.deepcopy(model)).train()
+    seen: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, (_NormBase, nn.GroupNorm)):
+            module.register_forward_pre_hook(lambda *_, name=name: seen.append(name))
+    image = torch.zeros(1, 3, *training_shape(cfg))
+    try:
+        model.loss(image, make_targets(model, image))
+    except Exception as error:
+        if ONE_VALUE not in str(error):
+            return  # training itself will say it, with real targets
+        raise UserError(
+            f'{cfg.filename}: with one image in a batch, the norm model.{seen[-1]} sees one value '
+            'of each channel (a map of 1 x 1), which torch refuses; set --cfg-options '
+            f'{option}, or {_other_norm(model, seen[-1])}'
+        ) from error
+
+
+def _other_norm(model: nn.Module, name: str) -> str:
+    """Return how a model does without a norm that needs several values."""
+    part, norm = name.split('.')[0], model.get_submodule(name)
+    if not part.endswith('head'):
+        return 'train on larger images (crop_size)'
+    channels = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
+    groups = math.gcd(32, channels // 2)  # of two channels or more
+    return (
+        f'a norm that needs no batch, model.{part}.norm_cfg.type=GN '
+        f'model.{part}.norm_cfg.num_groups={groups}'
+    )
 
 
 def most_objects(model: Mapping) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mmengine.dataset import BaseDataset
 
+from ..commands import spelled
 from ..errors import UserError
 from ..platform.loading import IGNORED
 from .paths import ADE_LAYOUT, Place, read_lines, some
@@ -15,12 +16,13 @@ from .survey_labels import count_labels, refuse_other_archives, survey_label_map
 LOSSY = ('.jpg', '.jpeg')
 
 
-def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
+def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) -> Survey:
     """Check a data set that mmseg's ``BaseSegDataset`` reads.
 
     Args:
         dataset: built without being read; its paths, suffixes and classes are resolved.
         place: its folder.
+        scored: whether label maps are needed: to train, or to score predictions.
 
     Returns:
         What else is to be said of its images and labels.
@@ -41,8 +43,20 @@ def check_label_maps(dataset: BaseDataset, place: Place) -> Survey:
         )
     if dataset.ann_file:
         _require_files(images, stems, dataset.img_suffix, f'images listed in {dataset.ann_file}')
-    if not labels:
+    if not scored:
         return Survey(images=len(stems))
+    if place.split == 'test' and not (labels and _stems(labels, dataset.seg_map_suffix) & stems):
+        where = os.path.abspath(labels) if labels else 'data_prefix, which has no seg_map_path,'
+        raise UserError(
+            f'test data: {where} holds no label map of the {len(stems)} images in '
+            f'{os.path.abspath(images)}, so nothing can be scored; predict instead, '
+            f'{spelled("predict")} CONFIG CHECKPOINT {images}, or write label maps to submit, '
+            '--cfg-options test_evaluator.format_only=True test_evaluator.output_dir=DIR'
+        )
+    if not labels:
+        raise UserError(
+            f'{place.split} data: data_prefix has no seg_map_path; set the folder of label maps'
+        )
     place.require_folder(labels, ADE_LAYOUT)
     if dataset.seg_map_suffix.lower().endswith(LOSSY):
         raise UserError(

@@ -141,7 +141,8 @@ def _check(
         if hasattr(dataset, 'token_label_root'):
             check_token_labels(dataset, place, len(classes))
     elif _is_label_maps(dataset):
-        survey = check_label_maps(dataset, place)
+        scored = not evaluators or any(not metric.get('format_only') for metric in evaluators)
+        survey = check_label_maps(dataset, place, scored)
     else:
         kind = type(dataset).__name__
         return Survey([f'{kind} is not a layout known here; only its folder was checked'])

@@ -279,6 +279,8 @@ def sigmoid(logits):
 def label_map(logits, prepared, settings):
     """Return the class of each pixel of the image from logits (classes, h, w).
 
+    With one output for two classes, it is the second where its probability is above a threshold.
+
     They are resized to the network's image, whose padding is cut off, then to the image itself,
     both bilinearly: products with one matrix for the rows and one for the columns.
     """
@@ -290,6 +292,8 @@ def label_map(logits, prepared, settings):
         to_image = interpolation(len(to_network), prepared.height_width[axis], aligned)
         matrices.append((to_image @ to_network).astype(np.float32))
     down, across = matrices
+    if len(logits) == 1:
+        return (sigmoid(down @ logits[0] @ across.T) > settings['threshold']).astype(np.uint8)
     best = np.full(prepared.height_width, -np.inf, dtype=np.float32)
     labels = np.zeros(prepared.height_width, dtype=np.min_scalar_type(len(logits)))
     for label, low in enumerate(logits):  # one class at a time: all of them are large

@@ -60,7 +60,6 @@ def _check_parts(model: nn.Module, task: str, cfg: Config) -> None:
         expected = {
             'test_cfg.mode': (model.test_cfg.get('mode', 'whole'), 'whole'),
             'data_preprocessor.test_cfg': (model.data_preprocessor.test_cfg, None),
-            'decode_head.out_channels > 1': (model.decode_head.out_channels > 1, True),
         }
     elif task == 'detection':
         expected = {f'bbox_head.{key}': pair for key, pair in _anchors(model.bbox_head).items()}
@@ -131,7 +130,10 @@ def describe(
     settings.update(steps=_steps(cfg), classes=list(classes))
     _check_size(cfg, settings)
     if task == 'segmentation':
-        settings['align_corners'] = bool(model.decode_head.align_corners)
+        head = model.decode_head
+        settings['align_corners'] = bool(head.align_corners)
+        # One output tells the second class from the first, by its probability.
+        settings['threshold'] = head.threshold if head.out_channels == 1 else None
     elif task == 'detection':
         settings['anchors'] = _describe_anchors(model.bbox_head)
     elif task == 'instances':

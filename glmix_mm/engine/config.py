@@ -54,7 +54,17 @@ def load_config(name: str, options: Mapping | None = None) -> Config:
         raise UserError(f'config {_location(error, path)}: {_reason(error)}') from error
     if options:
         _merge(cfg, options, name)
+    _free_idle_loaders(cfg)
     return cfg
+
+
+def _free_idle_loaders(cfg: Config) -> None:
+    """Drop what a data loader can only do with workers where ``num_workers`` is 0."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and loader.get('num_workers') == 0:
+            loader.persistent_workers = False
+            loader.pop('prefetch_factor', None)
 
 
 def find_config(name: str) -> str:

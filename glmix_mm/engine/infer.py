@@ -62,4 +62,4 @@ def detections(sample: BaseDataElement, score_thr: float) -> list[dict]:
 
 def label_map(sample: BaseDataElement) -> np.ndarray:
     """Return an image's label map, integers (H, W)."""
-    return sample.pred_sem_seg.data[0].cpu().numpy()
+    return sample.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)  # floats with one output

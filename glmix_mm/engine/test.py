@@ -76,6 +76,7 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
     """
     for note in share_ignored_label(cfg):
         log(note)
+    _leave_out_labels(cfg)
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             check_datasets(cfg, ['test'])
@@ -93,6 +94,16 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
         if fuse:
             runner.register_hook(FuseHook())
         return runner.test()
+
+
+def _leave_out_labels(cfg: Config) -> None:
+    """Read no label maps where predictions are only written down: there may be none."""
+    metrics = cfg.get('test_evaluator') or []
+    metrics = metrics if isinstance(metrics, list) else [metrics]
+    if cfg.get('default_scope') != 'mmseg' or not all(m.get('format_only') for m in metrics):
+        return
+    for dataset in unwrap(cfg.test_dataloader.dataset):
+        dataset.pipeline = [s for s in dataset.pipeline if s['type'] != 'LoadAnnotations']
 
 
 def _check_checkpoint(cfg: Config, path: str) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from ..analysis.training_step import check_single_image
 from ..commands import spelled
 from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import check_datasets
@@ -173,6 +175,9 @@ def train(
             images = check_datasets(cfg, ['train', 'val'], notes.append)
     model = build_model(cfg)
     notes += choose_start(cfg, resume, model)
+    avoid = _avoid_single_image(cfg, images.get('train'))
+    if avoid and not (budget and budget.memory):  # which chooses another batch
+        check_single_image(cfg, model, avoid)
     if budget:
         if dry_run and cfg.launcher == 'none' and images.get('train') is None:
             images['train'] = _count_images(cfg)
@@ -196,6 +201,24 @@ def train(
             runner.register_hook(ResumedStateHook())
         runner.train()
     return runner
+
+
+def _avoid_single_image(cfg: Config, images: int | None) -> str | None:
+    """Return the option that avoids batches of one image; None where there are none.
+
+    Args:
+        cfg: the config; of a detector, whose batch norms are frozen, None is returned.
+        images: of the training set; None if unknown.
+    """
+    synced = cfg.get('sync_bn') and cfg.launcher != 'none' and get_device() != 'cpu'
+    if synced or cfg.get('default_scope') not in ('mmseg', 'mmpretrain'):
+        return None
+    loader = cfg.train_dataloader
+    if loader.batch_size == 1:
+        return 'train_dataloader.batch_size=2'
+    ends = cfg.train_cfg.get('max_epochs') and images and not loader.get('drop_last')
+    left_over = ends and images % loader.batch_size == 1
+    return 'train_dataloader.drop_last=True' if left_over else None
 
 
 def _count_images(cfg: Config) -> int:

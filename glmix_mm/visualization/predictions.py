@@ -110,7 +110,8 @@ def draw_sample(
     if kind == 'instances':
         colours = palette if is_frame else None
         return np.hstack([draw_found(image, part, classes, score_thr, colours) for part in found])
-    maps = [_array(part.data).squeeze(0) for part in found]
+    # With one output for two classes, mmseg's are floats.
+    maps = [_array(part.data).squeeze(0).astype(np.int64) for part in found]
     picture = np.hstack([draw_labels(image, labels, palette) for labels in maps])
     if is_frame:
         return picture

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from shipped_configs import CONFIGS, NAMES, SHIPPED, TYPES, parts
+from torch.utils.data import DataLoader
 
-from glmix_mm.engine.config import find_config
+from glmix_mm.engine.config import find_config, load_config
 from glmix_mm.platform.releases import RELEASES
 
 EXPECTED = """
@@ -139,3 +140,15 @@ def test_a_misspelt_name_lists_the_nearest(tmp_path):
     config.write_text("_base_ = 'glmix_mm::maskrcn_glnet_4g_3x.py'\n")
     with pytest.raises(FileNotFoundError, match=r'did you mean .*maskrcnn_glnet_4g_3x\.py'):
         Config.fromfile(config)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_no_workers_need_one_option_alone(name):
+    """torch refuses loaders without workers that shall keep or prefetch for them."""
+    splits = ('train', 'val', 'test')
+    options = {f'{split}_dataloader.num_workers': 0 for split in splits}
+    cfg = load_config(name, options | {'train_dataloader.prefetch_factor': 2})
+    for split in splits:
+        loader = cfg[f'{split}_dataloader']
+        keys = ('num_workers', 'persistent_workers', 'prefetch_factor')
+        DataLoader([0], **{key: loader[key] for key in keys if key in loader})

@@ -90,6 +90,23 @@ def test_missing_label_map(root):
     assert 'the first is ADE_train_00000003.png' in message
 
 
+@pytest.mark.parametrize('named', [True, False])
+def test_test_images_without_label_maps(root, named):
+    prefix = dict(img_path=IMAGES, seg_map_path=LABELS) if named else dict(img_path=IMAGES)
+    cfg = make_config(root, data_prefix=prefix)
+    cfg.test_dataloader, cfg.test_evaluator = cfg.train_dataloader, cfg.train_evaluator
+    for path in (root / LABELS).iterdir():
+        path.unlink()
+    with pytest.raises(UserError) as caught:
+        check_datasets(cfg, ['test'])
+    assert f'predict CONFIG CHECKPOINT {root}/{IMAGES}' in str(caught.value)
+    assert 'test_evaluator.format_only=True' in str(caught.value)
+    # To train they are needed.
+    assert (f'{LABELS} is empty' if named else 'has no seg_map_path') in failure(cfg)
+    cfg.test_evaluator.format_only = True
+    assert check_datasets(cfg, ['test']) == dict(test=4)
+
+
 def test_missing_image(root):
     (root / IMAGES / 'ADE_train_00000002.jpg').unlink()
     message = failure(make_config(root))

@@ -105,6 +105,17 @@ MODELS = {
         },
     ),
 }
+MODELS['binary'] = (
+    'upernet_glnet_4g_160k',
+    MODELS['upernet'][1]
+    | {
+        'model.decode_head.num_classes': 2,
+        'model.decode_head.out_channels': 1,
+        'model.decode_head.threshold': 0.45,
+        'model.decode_head.loss_decode.use_sigmoid': True,
+        'test_dataloader.dataset.metainfo': dict(classes=('ground', 'object')),
+    },
+)
 
 
 class Case:

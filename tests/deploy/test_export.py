@@ -165,6 +165,16 @@ def test_upernet_for_one_size_and_the_program(tmp_path, photos, runner, capsys, 
     assert (labels != expected).mean() < 1e-3
 
 
+def test_two_classes_with_one_output(tmp_path, photos, runner, unoptimised):
+    found = Case('binary', tmp_path).export()
+    segmentor = init_model(str(found.config), str(found.weights), device='cpu')
+    segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
+    expected = inference_model(segmentor, str(photos[1])).pred_sem_seg.data[0].numpy()
+    labels = runner.Model(found.path, threads=1)(photos[1])['labels']
+    assert set(np.unique(expected)) == {0, 1}
+    assert (labels != expected).mean() < 1e-3
+
+
 def test_a_classifier(tmp_path, photos, runner, unoptimised):
     from mmpretrain.apis import ImageClassificationInferencer
 
