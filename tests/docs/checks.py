@@ -19,7 +19,7 @@ from glmix_mm.analysis.contenders import DEFAULTS
 from glmix_mm.platform.checkpoint import read_checkpoint
 
 SCORES = dict(maskrcnn='coco/segm_mAP', semfpn='mIoU', upernet='mIoU', glnet='accuracy/top1')
-TOOL = re.compile(r'tools/(?:dist_|slurm_)?(\w+)\.|glmix(?:_mm)? ([\w-]+)')
+TOOL = re.compile(r'tools/slurm_(\w+)\.|glmix(?:_mm)? ([\w-]+)')
 
 
 def check(command: str, outcome: Outcome) -> None:
@@ -36,7 +36,8 @@ def work_dir_of(words: list[str]) -> Path:
 
 
 def config_of(words: list[str]) -> Path:
-    return Path(next(word for word in words if word.startswith('configs/')))
+    named = next(word for word in words if word.startswith(('configs/', *SCORES, 'imagenet/')))
+    return Path(named).with_suffix('.py')
 
 
 def check_started(words: list[str], started: list[str]) -> None:
@@ -51,14 +52,11 @@ def check_started(words: list[str], started: list[str]) -> None:
         assert f'--ntasks {given["GPUS"]} --ntasks-per-node 8 --gres gpu:8 ' in text
         assert text.endswith('--launcher slurm --auto-scale-lr')
     else:
-        options = started[1:] if started[0] == 'torchrun' else started[3:]
-        assert started[: -len(options)] in (['torchrun'], ['python', '-m', 'torch.distributed.run'])
-        read = get_args_parser().parse_args(options)
+        assert started[0] == 'torchrun'
+        read = get_args_parser().parse_args(started[1:])
         assert '--launcher' in read.training_script_args
-        if started[0] == 'python':
-            assert read.nproc_per_node == '8'
-            assert read.nnodes == given.get('NNODES', '1')
-            assert read.master_addr == given.get('MASTER_ADDR', '127.0.0.1')
+        assert read.nproc_per_node == '8'
+        assert read.nnodes == ('8' if '--nnodes' in words else '1:1')
 
 
 def check_train(words: list[str], outcome: Outcome) -> None:
@@ -112,7 +110,7 @@ def check_predict(words: list[str], outcome: Outcome) -> None:
 
 def check_ablate(words: list[str], outcome: Outcome) -> None:
     rows = [f'{study}: {choice}  ' for study, choices in STUDIES.items() for choice in choices]
-    shown = printed_after('python tools/ablate.py --device cpu --rounds 9', 'docs/ablations.md')
+    shown = printed_after('glmix ablate --device cpu --rounds 9', 'docs/ablations.md')
     for lines in (outcome.out.splitlines(), shown):
         found = [row for line in lines for row in rows if line.startswith(row)]
         assert found == rows
@@ -161,13 +159,13 @@ CHECKS = {
     'ablate': check_ablate,
     'benchmark': check_benchmark,
     'check-data': check_data,
-    'compare_slot_grids': check_slot_grids,
     'doctor': check_doctor,
     'export': check_export,
-    'plot_log': check_pictures,
+    'plot-log': check_pictures,
     'predict': check_predict,
     'publish': check_publish,
+    'slot-grids': check_slot_grids,
+    'slots': check_pictures,
     'test': check_test,
     'train': check_train,
-    'visualize_slots': check_pictures,
 }

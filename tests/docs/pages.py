@@ -18,10 +18,11 @@ PAGES += sorted((ROOT / 'docs').glob('*.md'))
 FOLLOWED = ('deploy.md', 'own_data.md')
 FENCE = re.compile(r'^```(\S*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'(?<!`)`([^`]+)`(?!`)')
-# A program alone, as `tools/train.py`, is its name; with an argument it is a command.
+# A program alone, as `glmix train`, is its name; with an argument it is a command.
 PROGRAMS = re.compile(
     r'([A-Z_]+=\S+ )*'
-    r'(git|glmix|make|mpirun|pip|python3?|torchrun|(\./)?(\.ci|tests|tools)/[\w/]+(\.\w+)?) \S'
+    r'(git|glmix [\w-]+|make|mpirun|pip|python3?|torchrun|'
+    r'(\./)?(\.ci|tests|tools)/[\w/]+(\.\w+)?) \S'
 )
 
 

@@ -20,7 +20,7 @@ from torch import distributed
 from glmix_mm.__main__ import main
 
 VARIABLE = re.compile(r'([A-Z_]+)=(.*)')
-TOOL = re.compile(r'tools/(train|test)\.py')
+TOOL = re.compile(r'tools/(train|test)\.py|glmix|glmix_mm')
 
 
 class Outcome(NamedTuple):
@@ -42,7 +42,9 @@ class Shell:
         """Run a command as it stands on its page, but for the words in capitals."""
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
         self.capture.readouterr()
-        launched = words[0] in ('mpirun', 'torchrun') or any(w.endswith('.sh') for w in words)
+        launched = {'mpirun', 'torchrun', '--gpus'} & {*words} or any(
+            w.endswith('.sh') for w in words
+        )
         status, started = self._launch(words) if launched else (self._call(words), [])
         forget()
         return Outcome(status, *self.capture.readouterr(), started)
@@ -68,8 +70,11 @@ class Shell:
         environment = dict(os.environ, PATH=path, **variables)
         for name in ('PYTHON', 'PORT'):
             environment.pop(name, None)
-        subprocess.run(words, env=environment, check=True, timeout=60)
-        started = Path(RECORD).read_text().split('\0')[:-1]
+        if words[0] == 'glmix':
+            started = self._record(words)
+        else:
+            subprocess.run(words, env=environment, check=True, timeout=60)
+            started = Path(RECORD).read_text().split('\0')[:-1]
         place = next(i for i, word in enumerate(started) if TOOL.fullmatch(word))
         arguments = started[place + 1 :]
         kind = arguments.index('--launcher') + 1
@@ -79,11 +84,22 @@ class Shell:
             port = str(probe.getsockname()[1])
         alone = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         with mock.patch.dict(os.environ, alone):
+            program = started[place]
             try:
-                return run_script(Path(started[place]), arguments), started
+                return self._call([program, *arguments]), started
             finally:
                 if distributed.is_initialized():
                     distributed.destroy_process_group()
+
+    def _record(self, words: list[str]) -> list[str]:
+        """Return what `glmix ... --gpus N` hands to torch's launcher, which does not run."""
+        given = []
+        with (
+            mock.patch('torch.distributed.run.parse_args', given.extend),
+            mock.patch('torch.distributed.run.run'),
+        ):
+            assert self._call(words) == 0
+        return ['torchrun', *given]
 
 
 def forget() -> None:

@@ -16,13 +16,13 @@ COMMANDS = [
     for command in commands()
     if command not in FOLLOWED_COMMANDS and not SET_UP.match(command) and not PROOF.match(command)
 ]
-COUNTED = [command for command in COMMANDS if 'tools/get_flops.py' in command]
-DRAWN = [command for command in COMMANDS if 'tools/visualize_slots.py' in command]
+COUNTED = [command for command in COMMANDS if command.startswith('glmix flops')]
+DRAWN = [command for command in COMMANDS if command.startswith('glmix slots ')]
 
 
 @each([c for c in COMMANDS if c not in COUNTED + DRAWN])
 def test_command(command: str, shell: Shell):
-    if 'tools/export.py' in command and torch.__version__ < export.OLDEST:
+    if 'glmix export' in command and torch.__version__ < export.OLDEST:
         pytest.skip('this torch is too old to export')
     if '--resume' in command:
         start = command.replace('--resume', '--cfg-options train_cfg.max_epochs=1')

@@ -1,6 +1,5 @@
 """The tutorial's commands, one by one, as they stand on the page."""
 
-import importlib
 import json
 import re
 import shlex
@@ -12,7 +11,6 @@ from pycocotools.coco import COCO
 
 from glmix_mm.__main__ import main
 from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
 from glmix_mm.platform.checkpoint import read_checkpoint
 
@@ -23,12 +21,8 @@ NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']
 def call(command):
     """Run a line of the page in this process; importing everything anew would take minutes."""
     program, *arguments = shlex.split(command)
-    if program == 'glmix':
-        return main(arguments)
-    assert program == 'python'
-    tool = re.fullmatch(r'tools/(\w+)\.py', arguments.pop(0))[1]
-    assert (ROOT / 'tools' / f'{tool}.py').is_file()
-    return run(importlib.import_module(f'glmix_mm.engine.{tool}').main, arguments)
+    assert program == 'glmix'
+    return main(arguments)
 
 
 @pytest.fixture(scope='module')
@@ -56,9 +50,9 @@ def followed(tmp_path_factory):
 
 def test_every_kind_of_command_was_run(followed):
     _, commands = followed
-    words = [' '.join(command.split()[:2]) for command in commands]
-    tools = [f'python tools/{name}.py' for name in ('train', 'test', 'predict')]
-    assert words == ['glmix check-data', *tools, 'glmix check-data', *tools, tools[0]]
+    words = [command.split()[1] for command in commands]
+    jobs = ['check-data', 'train', 'test', 'predict']
+    assert words == [*jobs, *jobs, 'train']
 
 
 def test_the_checkpoints_know_the_classes(followed):
