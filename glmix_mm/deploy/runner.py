@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -478,28 +477,54 @@ def _nothing(prepared):
 
 
 def run_lengths(mask):
-    """Return a mask (h, w) as COCO's uncompressed run lengths, down the columns, zeros first."""
+    """Return a mask (h, w) as COCO's compressed run lengths, down the columns, zeros first."""
     flat = np.concatenate([[False], mask.T.ravel()])
     ends = np.flatnonzero(flat[1:] != flat[:-1])
-    counts = np.diff(np.concatenate([[0], ends, [mask.size]]))
-    return dict(size=list(mask.shape), counts=counts.tolist())
+    counts = np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
+    return dict(size=list(mask.shape), counts=compress(counts))
 
 
-def as_json(result, classes, score_thr):
-    """Return a result, but for a label map, in numbers and words."""
-    if result['scores'].ndim == 1 and 'boxes' not in result:
-        best = order(result['scores'])[:5]
-        return [dict(label=classes[i], score=float(result['scores'][i])) for i in best]
+def compress(counts):
+    """Return run lengths as COCO's text: differences from the last but one, 5 bits a character."""
+    text = []
+    for place, value in enumerate(counts):
+        value -= counts[place - 2] if place > 2 else 0
+        while True:
+            bits, value = value & 31, value >> 5
+            ends = value == (-1 if bits & 16 else 0)  # the last one's upper bit is the sign
+            text.append(chr(bits + (0 if ends else 32) + 48))
+            if ends:
+                break
+    return ''.join(text)
+
+
+def annotations(result, image_id, numbers, score_thr):
+    """Return what was found in an image, as COCO's results have it.
+
+    Args:
+        result: a detector's, or a classifier's, whose five best classes have no boxes.
+        image_id: the image's number.
+        numbers: the number of each class's category.
+        score_thr: least score of a detection.
+    """
     found = []
+    if 'boxes' not in result:
+        for label in order(result['scores'])[:5]:
+            score = float(result['scores'][label])
+            found.append(dict(image_id=image_id, category_id=numbers[label], score=score))
+        return found
     for place in np.flatnonzero(result['scores'] >= score_thr):
         x1, y1, x2, y2 = result['boxes'][place].tolist()
         item = dict(
-            label=classes[result['labels'][place]],
+            image_id=image_id,
+            category_id=numbers[result['labels'][place]],
             score=float(result['scores'][place]),
             bbox=[x1, y1, x2 - x1, y2 - y1],
+            area=(x2 - x1) * (y2 - y1),
         )
         if 'masks' in result:
             item['segmentation'] = run_lengths(result['masks'][place])
+            item['area'] = int(result['masks'][place].sum())
         found.append(item)
     return found
 
@@ -522,33 +547,54 @@ def main(argv=None):
 
 
 def run(args):
-    """Write predictions.json, with boxes as x, y, width and height, or a label map an image.
+    """Write predictions.json, and label maps, as this package's ``predict`` does.
 
     Returns:
-        Whether an image was passed over because it cannot be read.
+        Whether an image was skipped because it cannot be read.
     """
     model = Model(args.model, args.threads)
-    classes = model.settings['classes']
-    args.out.mkdir(parents=True, exist_ok=True)
-    results, used = [], Counter()
-    for path in args.images:
+    classes, numbers = model.settings['classes'], model.settings['category_ids']
+    results = dict(images=[])
+    if model.settings['task'] == 'segmentation':
+        results.update(classes=classes)
+    else:
+        categories = [dict(id=n, name=name) for n, name in zip(numbers, classes, strict=True)]
+        results.update(categories=categories, annotations=[])
+    for path, name in zip(args.images, output_names(args.images), strict=True):
         try:
-            result = model(path)
+            pixels = read_image(path)
+            found = model(pixels)
         except RunnerError as error:
-            print(f'error: {error}; passed over', file=sys.stderr)
+            reason = str(error) if str(path) in str(error) else f'{path}: {error}'
+            print(f'skipped: {reason}', file=sys.stderr)
             continue
-        if 'scores' in result:
-            results.append(dict(file_name=path, found=as_json(result, classes, args.score_thr)))
-            continue
-        name = Path(path).stem
-        used[name] += 1  # images of one name from several folders
-        target = args.out / (f'{name}.png' if used[name] == 1 else f'{name}-{used[name]}.png')
-        Image.fromarray(result['labels']).save(target)
-        results.append(dict(file_name=path, label_map=target.name))
+        height, width = pixels.shape[:2]
+        image = dict(id=len(results['images']) + 1, file_name=path, height=height, width=width)
+        if 'scores' not in found:
+            image['label_map'] = f'labels/{name}.png'
+            (args.out / 'labels').mkdir(parents=True, exist_ok=True)
+            Image.fromarray(found['labels']).save(args.out / image['label_map'])
+        else:
+            for item in annotations(found, image['id'], numbers, args.score_thr):
+                number = len(results['annotations']) + 1
+                results['annotations'].append(dict(id=number, iscrowd=0, **item))
+        results['images'].append(image)
+    args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / 'predictions.json'
-    target.write_text(json.dumps(dict(classes=classes, images=results)))
+    target.write_text(json.dumps(results), encoding='utf-8')
     print(target)
-    return len(results) < len(args.images)
+    return len(results['images']) < len(args.images)
+
+
+def output_names(paths):
+    """Return a name for what is written of each image: its stem, numbered where stems repeat."""
+    names = []
+    for path in paths:
+        name, number = Path(path).stem, 2
+        while name in names:
+            name, number = f'{Path(path).stem}_{number}', number + 1
+        names.append(name)
+    return names
 
 
 if __name__ == '__main__':

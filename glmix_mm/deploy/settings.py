@@ -12,6 +12,7 @@ from torch import nn
 
 from ..datasets.layout import unwrap
 from ..engine.checkpoints import describe_model
+from ..engine.coco_results import category_numbers, known_ids
 from ..errors import UserError
 from ..models.pyramid import PyramidBackbone
 
@@ -127,7 +128,8 @@ def describe(
     settings['input'] = _input(cfg)
     if task == 'backbone':
         return settings
-    settings.update(steps=_steps(cfg), classes=list(classes))
+    numbers = category_numbers(classes, known_ids(cfg).categories)
+    settings.update(steps=_steps(cfg), classes=list(classes), category_ids=numbers)
     _check_size(cfg, settings)
     if task == 'segmentation':
         head = model.decode_head

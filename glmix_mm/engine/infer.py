@@ -36,30 +36,6 @@ def infer(
     return sample, draw_sample(shown, sample, meta, score_thr, is_frame=not is_path)
 
 
-def detections(sample: BaseDataElement, score_thr: float) -> list[dict]:
-    """Return an image's detections as COCO has them: x, y, width and height in pixels."""
-    from mmdet.structures.mask import encode_mask_results
-
-    found = sample.pred_instances.cpu()
-    found = found[found.scores >= score_thr]
-    masks = encode_mask_results(found.masks.numpy()) if 'masks' in found else None
-    annotations = []
-    for place, (x1, y1, x2, y2) in enumerate(found.bboxes.tolist()):
-        annotation = dict(
-            category_id=int(found.labels[place]) + 1,
-            score=float(found.scores[place]),
-            bbox=[x1, y1, x2 - x1, y2 - y1],
-            area=(x2 - x1) * (y2 - y1),
-            iscrowd=0,
-        )
-        if masks:
-            counts = masks[place]['counts'].decode()
-            annotation['segmentation'] = dict(masks[place], counts=counts)
-            annotation['area'] = int(found.masks[place].sum())
-        annotations.append(annotation)
-    return annotations
-
-
 def label_map(sample: BaseDataElement) -> np.ndarray:
     """Return an image's label map, integers (H, W)."""
     return sample.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)  # floats with one output

@@ -18,12 +18,11 @@ from ..visualization.images import read_image
 from ..visualization.predictions import draw_sample
 from .checkpoints import build_model, check_fit, read, weights_of
 from .cli import find_device
+from .coco_results import coco_results
 from .config import config_mistakes, load_config
-from .infer import detections
 from .predict import find_classes
 
 LIBRARIES = ('mmdet', 'mmseg')
-RESULT_KEYS = ('category_id', 'bbox', 'score', 'segmentation')
 COLOURS = ('rgb', 'bgr')
 Picture = str | Path | PIL.Image.Image | np.ndarray
 
@@ -123,8 +122,8 @@ class Predictor:
             score_thr: least score.
 
         Returns:
-            For each object ``image_id``, ``category_id``, ``bbox`` (x, y, width and height in
-            pixels), ``score`` and, if there is a mask, ``segmentation`` (run lengths).
+            For each object ``image_id``, ``category_id``, ``score``, ``bbox`` (x, y, width and
+            height in pixels), ``area`` and, if there is a mask, ``segmentation`` (run lengths).
 
         Raises:
             UserError: the result is of a segmentor, or there are not as many numbers as classes.
@@ -136,12 +135,7 @@ class Predictor:
         ids = list(category_ids or range(1, len(self.classes) + 1))
         if len(ids) != len(self.classes):
             raise UserError(f'found {len(ids)} category_ids; expected {len(self.classes)}')
-        found = []
-        for item in detections(result, score_thr):
-            item = {key: item[key] for key in RESULT_KEYS if key in item}
-            item['category_id'] = ids[item['category_id'] - 1]
-            found.append(dict(image_id=image_id, **item))
-        return found
+        return coco_results(result.pred_instances, image_id, ids, score_thr)
 
     def _first_steps(self) -> list[dict]:
         """Return the steps of the test pipelines that read an image."""

@@ -6,7 +6,9 @@ runs here.
 
 import argparse
 import contextlib
+import itertools
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,8 +28,9 @@ from ..visualization.palette import distinct_colours
 from ..visualization.videos import is_video
 from .checkpoints import build_model, check_fit, read, trained_meta
 from .cli import find_device
+from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids
 from .config import config_mistakes, load_config
-from .infer import detections, infer, label_map
+from .infer import infer, label_map
 from .predict_video import predict_video
 
 RESULTS = 'predictions.json'
@@ -71,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     cfg = load_config(args.config)
     with contextlib.redirect_stdout(sys.stderr):  # stdout lists the pictures alone
         inferencer = make_inferencer(cfg, args.checkpoint, str(device))
-    predict(inferencer, paths, args.out, args.score_thr)
+    predict(inferencer, paths, args.out, args.score_thr, known_ids(cfg))
 
 
 def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseInferencer:
@@ -134,47 +137,56 @@ def find_classes(cfg: Config, checkpoint: dict) -> dict:
 
 
 def predict(
-    inferencer: BaseInferencer, paths: Sequence[Path], out: Path, score_thr: float = 0.3
+    inferencer: BaseInferencer,
+    paths: Sequence[Path],
+    out: Path,
+    score_thr: float = 0.3,
+    ids: KnownIds = NO_IDS,
 ) -> None:
     """Predict on images; save a picture of each, and one json file for all.
 
     Videos are predicted on by :func:`~glmix_mm.engine.predict_video.predict_video`.
 
-    Of a detector, the json is in COCO's layout of annotations, with scores, and masks as run
-    lengths; a category's number is its class's place, from 1. Of a segmentor, it names the classes
-    and each image's label map, a PNG whose values are the classes' places, from 0.
+    docs/train.md says what the json holds. Images and categories have the data set's numbers where
+    it has them; otherwise they are numbered from 1, images behind the data set's.
 
     Args:
         inferencer: as :func:`make_inferencer` returns it.
         paths: of the images and videos.
         out: folder.
         score_thr: least score of a detection.
+        ids: the data set's numbers.
 
     Raises:
         UserError: a result cannot be written; or, once all others are done, images were skipped.
     """
     detector = inferencer.scope == 'mmdet'
     classes = inferencer.model.dataset_meta['classes']
+    numbers = category_numbers(classes, ids.categories)
+    taken = [number for number in ids.images.values() if isinstance(number, int)]
+    others = itertools.count(max(taken, default=0) + 1)
     results = dict(images=[])
     if detector:
-        categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
+        categories = [
+            dict(id=number, name=name) for number, name in zip(numbers, classes, strict=True)
+        ]
         results.update(categories=categories, annotations=[])
     else:
         results.update(classes=classes)
 
     def work(path: Path, name: str) -> None:
         if is_video(path):
-            predict_video(inferencer, path, out, name, score_thr)
+            predict_video(inferencer, path, out, name, score_thr, numbers)
             return
         height, width = read_image(path).shape[:2]  # raises where the inferencers would stop
         sample, picture = infer(inferencer, str(path), score_thr)
-        record = dict(
-            id=len(results['images']) + 1, file_name=str(path), height=height, width=width
-        )
+        known = ids.images.get(os.path.realpath(path))
+        image = next(others) if known is None else known
+        record = dict(id=image, file_name=str(path), height=height, width=width)
         if detector:
-            for annotation in detections(sample, score_thr):
+            for found in coco_results(sample.pred_instances, image, numbers, score_thr):
                 number = len(results['annotations']) + 1
-                results['annotations'].append(dict(id=number, image_id=record['id'], **annotation))
+                results['annotations'].append(dict(id=number, iscrowd=0, **found))
         else:
             record['label_map'] = f'{LABEL_MAPS}/{name}.png'
             labels = label_map(sample)

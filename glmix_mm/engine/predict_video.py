@@ -12,13 +12,19 @@ from ..platform.files import write_atomically
 from ..visualization.images import save_png
 from ..visualization.predictions import draw_legend
 from ..visualization.videos import Video, video_writer
-from .infer import detections, infer, label_map
+from .coco_results import coco_results
+from .infer import infer, label_map
 
 LEGEND_WIDTH = 640  # pixels
 
 
 def predict_video(
-    inferencer: BaseInferencer, path: Path, out: Path, name: str, score_thr: float = 0.3
+    inferencer: BaseInferencer,
+    path: Path,
+    out: Path,
+    name: str,
+    score_thr: float = 0.3,
+    numbers: Sequence[int] | None = None,
 ) -> None:
     """Predict on each frame; save a video with the predictions drawn, and what they are.
 
@@ -34,6 +40,7 @@ def predict_video(
         out: folder for ``NAME.mp4``, ``NAME.jsonl`` and ``NAME_legend.png``.
         name: of what is written.
         score_thr: least score of a detection.
+        numbers: each class's category; by default its place, from 1.
 
     Raises:
         UserError: it is no video; or, once what can be read is done, that it breaks off.
@@ -41,6 +48,8 @@ def predict_video(
     """
     video = Video(path)
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
+    numbers = numbers or range(1, len(classes) + 1)
+    names = dict(zip(numbers, classes, strict=True))
     records, seen = [], set()
     with video_writer(out / f'{name}.mp4', video.frames_per_second) as writer:
         for frame in video:
@@ -48,9 +57,9 @@ def predict_video(
             writer.write(picture)
             record = dict(frame=len(records), seconds=len(records) / video.frames_per_second)
             if inferencer.scope == 'mmdet':
+                found = coco_results(sample.pred_instances, record['frame'], numbers, score_thr)
                 record['annotations'] = [
-                    dict(found, name=classes[found['category_id'] - 1])
-                    for found in detections(sample, score_thr)
+                    dict(one, iscrowd=0, name=names[one['category_id']]) for one in found
                 ]
             else:
                 record['segments'] = segments(label_map(sample), classes)

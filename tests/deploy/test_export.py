@@ -19,10 +19,12 @@ from mmdet.apis import inference_detector, init_detector
 from mmengine.config import ConfigDict
 from mmseg.apis import inference_model, init_model
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from glmix_mm.deploy import export
 from glmix_mm.deploy.check import Exported
 from glmix_mm.deploy.settings import describe, find_task
+from glmix_mm.engine import predict
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
 from glmix_mm.errors import UserError
@@ -64,6 +66,31 @@ def test_mask_rcnn_with_glnet(tmp_path, photos, runner):
     check_metadata(found.path)
     for photo in photos:
         compare_detections(model(photo), inference_detector(detector, str(photo)))
+    check_written(found, runner, photos)
+
+
+def check_written(case, runner, photos):
+    """Check that the runner and predict write the same, but for what rounding makes of it."""
+    written = []
+    tools = (runner.main, [case.path]), (predict.main, [case.config, case.weights])
+    for place, (main, arguments) in enumerate(tools):
+        out = case.path.parent / f'written{place}'
+        main([*map(str, [*arguments, *photos, '--out', out, '--score-thr', 0.1])])
+        written.append(json.loads((out / 'predictions.json').read_text()))
+    found, expected = written
+    assert list(found) == list(expected)
+    assert found['images'] == expected['images']
+    assert found['categories'] == expected['categories']
+    assert len(found['annotations']) == len(expected['annotations']) > 5
+    for one, other in zip(found['annotations'], expected['annotations'], strict=True):
+        assert set(one) == set(other)
+        for key in ('id', 'image_id', 'category_id', 'iscrowd'):
+            assert one[key] == other[key]
+        assert one['bbox'] == pytest.approx(other['bbox'], abs=0.01)
+        assert one['score'] == pytest.approx(other['score'], abs=1e-4)
+        assert one['area'] == pytest.approx(other['area'], abs=2)
+        masks = [coco_mask.decode(item['segmentation']) for item in (one, other)]
+        assert (masks[0] != masks[1]).sum() <= 2
 
 
 def check_metadata(path):
@@ -157,7 +184,10 @@ def test_upernet_for_one_size_and_the_program(tmp_path, photos, runner, capsys, 
     assert 'bad.jpg: not a readable image' in capsys.readouterr().err
     first, second = json.loads((tmp_path / 'rest/predictions.json').read_text())['images']
     stem = photos[0].stem
-    assert (first['label_map'], second['label_map']) == (f'{stem}.png', f'{stem}-2.png')
+    assert (first['label_map'], second['label_map']) == (
+        f'labels/{stem}.png',
+        f'labels/{stem}_2.png',
+    )
     assert (np.asarray(Image.open(tmp_path / 'rest' / second['label_map'])) == labels).all()
     # A photo of exactly this size is neither resized nor padded.
     segmentor.cfg.test_pipeline = found.cfg.test_dataloader.dataset.pipeline
@@ -186,6 +216,13 @@ def test_a_classifier(tmp_path, photos, runner, unoptimised):
         scores = model(photo)['scores']
         np.testing.assert_allclose(scores, expected['pred_scores'], atol=1e-5)
     assert model.settings['classes'] == ['dark', 'light']
+    out = tmp_path / 'out'
+    assert runner.main([str(found.path), str(photos[0]), '--out', str(out)]) == 0
+    written = json.loads((out / 'predictions.json').read_text())
+    best = int(np.argmax(model(photos[0])['scores']))
+    assert written['categories'] == [dict(id=1, name='dark'), dict(id=2, name='light')]
+    assert written['annotations'][0]['category_id'] == best + 1
+    assert sum(one['score'] for one in written['annotations']) == pytest.approx(1)
 
 
 def test_a_backbone_alone_as_a_program_of_torchs_own(tmp_path, capsys):

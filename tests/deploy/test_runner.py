@@ -122,9 +122,10 @@ def test_anchors_and_deltas_are_mmdets(runner):
         np.testing.assert_allclose(found, boxes, atol=1e-4)
 
 
-def test_run_lengths_are_cocos(runner):
-    mask = np.random.default_rng(0).random((9, 13)) < 0.5
-    mask[0, 0] = True
-    lengths = runner.run_lengths(mask)
-    assert (coco_mask.decode(coco_mask.frPyObjects(lengths, 9, 13)) == mask).all()
-    assert runner.run_lengths(np.zeros((2, 3), bool))['counts'] == [6]
+@given(st.integers(0, 2**16), st.integers(1, 200), st.integers(1, 200))
+@settings(max_examples=30, deadline=None)
+def test_run_lengths_are_cocos(runner, seed, height, width):
+    mask = np.random.default_rng(seed).random((height, width)) < seed / 2**16
+    expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    found = runner.run_lengths(mask)
+    assert found == dict(size=expected['size'], counts=expected['counts'].decode())

@@ -114,15 +114,23 @@ def test_a_detector(name, demo_root, tmp_path):
     call(train, config, *data, '--work-dir', tmp_path / 'run')
     checkpoint = tmp_path / 'run' / 'iter_2.pth'
     call(train, config, *data, '--work-dir', tmp_path / 'run', '--dry-run')
-    out = tmp_path / 'out.pkl'
+    out = tmp_path / 'out.json'
     call(test, config, checkpoint, *data, '--work-dir', tmp_path / 'test', '--out', out)
+    config = tmp_path / 'test' / 'config.py'  # which knows where the data set is
     photo = sorted((demo_root / 'coco' / 'val2017').iterdir())[0]
     options = ('--out', tmp_path / 'found', '--device', 'cpu', '--score-thr', 0)
     call(predict, config, checkpoint, photo, *options)
-    found = json.loads((tmp_path / 'found' / 'predictions.json').read_text())['annotations']
+    found = json.loads((tmp_path / 'found' / 'predictions.json').read_text())
     expected = load(config, checkpoint, 'cpu')(photo).pred_instances
-    assert len(found) == len(expected) > 0
-    np.testing.assert_allclose([one['score'] for one in found], expected.scores, atol=1e-6)
+    scores = [one['score'] for one in found['annotations']]
+    assert len(scores) == len(expected) > 0
+    np.testing.assert_allclose(scores, expected.scores, atol=1e-6)
+    # All images of a batch have one size, so test finds the same.
+    (image,) = found['images']
+    same = [one for one in json.loads(out.read_text()) if one['image_id'] == image['id']]
+    assert image['id'] == int(photo.stem)
+    np.testing.assert_allclose([one['score'] for one in same], scores, atol=1e-5)
+    assert [one['category_id'] for one in same] == expected.labels.add(1).tolist()
 
 
 def test_a_segmentor(demo_root, tmp_path):

@@ -82,6 +82,40 @@ def test_detections(call, nano_detector, detector_weights, photos, tmp_path):
     assert drawn and sum(map(len, coco.imgToAnns.values()))
 
 
+def test_the_numbers_of_the_data_set(
+    call, nano_detector, detector_weights, demo_root, photos, tmp_path
+):
+    root = tmp_path / 'set'
+    (root / 'annotations').mkdir(parents=True)
+    (root / 'val2017').symlink_to(demo_root / 'coco' / 'val2017')
+    file = 'annotations/instances_val2017.json'
+    content = json.loads((demo_root / 'coco' / file).read_text())
+    for entry in (*content['images'], *content['categories']):
+        entry['id'] = 1000 - entry['id']
+    (root / file).write_text(json.dumps(content))
+    config = tmp_path / 'own.py'
+    own = f"test_dataloader = dict(dataset=dict(data_root='{root}'))"
+    config.write_text(f'_base_ = {nano_detector!r}\n{own}\n')
+    names = {entry['file_name']: entry['id'] for entry in content['images']}
+
+    stranger = good(photos)[0]
+    known = sorted((root / 'val2017').iterdir())[1:3]
+    out = tmp_path / 'out'
+    options = ('--out', out, '--score-thr', 0.1)
+    assert call(config, detector_weights, *known, stranger, *options)[0] == 0
+    results = json.loads((out / 'predictions.json').read_text())
+    numbers = [image['id'] for image in results['images']]
+    assert numbers == [*(names[path.name] for path in known), max(names.values()) + 1]
+    categories = {entry['id']: entry['name'] for entry in results['categories']}
+    assert categories == {entry['id']: entry['name'] for entry in content['categories']}
+    model = init_detector(nano_detector, detector_weights, device='cpu')
+    expected = inference_detector(model, str(known[0])).pred_instances
+    expected = expected[expected.scores >= 0.1]
+    found = [one for one in results['annotations'] if one['image_id'] == numbers[0]]
+    labels = [DEMO_CLASSES.index(categories[one['category_id']]) for one in found]
+    assert labels == expected.labels.tolist() and labels
+
+
 def test_label_maps(call, nano_segmentor, segmentor_weights, photos, tmp_path):
     out = tmp_path / 'out'
     status, _, err = call(nano_segmentor, segmentor_weights, photos, '--out', out)
