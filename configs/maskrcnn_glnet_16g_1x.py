@@ -2,7 +2,7 @@
 # GLNet's authors released no detection recipe; the nearest that is published is that of BiFormer,
 # their previous backbone of the same stages, followed here. The drop path rate is a choice of this
 # project.
-# Train it: tools/dist_train.sh configs/maskrcnn_glnet_16g_1x.py 8
+# Train it: glmix train maskrcnn_glnet_16g_1x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_16g.py',
     './_base_/models/mask_rcnn.py',

@@ -3,7 +3,7 @@
 # their previous backbone of the same stages, followed here. BiFormer has no 3x config: the 3x
 # schedule and its crops are UniFormer's, Swin's and mmdet's (*-ms-crop-3x). The drop path rate is
 # a choice of this project.
-# Train it: tools/dist_train.sh configs/maskrcnn_glnet_16g_3x.py 8
+# Train it: glmix train maskrcnn_glnet_16g_3x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_16g.py',
     './_base_/models/mask_rcnn.py',

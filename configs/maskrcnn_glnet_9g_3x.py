@@ -2,7 +2,7 @@
 # GLNet's authors released no detection recipe; the nearest that is published is that of BiFormer,
 # their previous backbone of the same stages, followed here. BiFormer has no 3x config: the 3x
 # schedule and its crops are UniFormer's, Swin's and mmdet's (*-ms-crop-3x).
-# Train it: tools/dist_train.sh configs/maskrcnn_glnet_9g_3x.py 8
+# Train it: glmix train maskrcnn_glnet_9g_3x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_9g.py',
     './_base_/models/mask_rcnn.py',

@@ -1,7 +1,7 @@
 # Mask R-CNN with GLNet-STL: 12 epochs of COCO at a short side of 800.
 # GLNet's authors released no detection recipe; the nearest that is published is that of BiFormer,
 # their previous backbone, followed here. The drop path rate is GLNet-4G's.
-# Train it: tools/dist_train.sh configs/maskrcnn_glnet_stl_1x.py 8
+# Train it: glmix train maskrcnn_glnet_stl_1x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_stl.py',
     './_base_/models/mask_rcnn.py',

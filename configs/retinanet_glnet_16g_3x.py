@@ -3,7 +3,7 @@
 # their previous backbone of the same stages, followed here. BiFormer has no 3x config: the 3x
 # schedule and the drop path rate are choices of this project, without the crops of the other 3x
 # configs.
-# Train it: tools/dist_train.sh configs/retinanet_glnet_16g_3x.py 8
+# Train it: glmix train retinanet_glnet_16g_3x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_16g.py',
     './_base_/models/retinanet.py',

@@ -2,7 +2,7 @@
 # GLNet's authors released no detection recipe; the nearest that is published is that of BiFormer,
 # their previous backbone of the same stages, followed here. BiFormer has no 3x config: the 3x
 # schedule is a choice of this project, without the crops of the other 3x configs.
-# Train it: tools/dist_train.sh configs/retinanet_glnet_4g_3x.py 8
+# Train it: glmix train retinanet_glnet_4g_3x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_4g.py',
     './_base_/models/retinanet.py',

@@ -1,7 +1,7 @@
 # RetinaNet with GLNet-9G: 12 epochs of COCO at a short side of 800.
 # GLNet's authors released no detection recipe; the nearest that is published is that of BiFormer,
 # their previous backbone of the same stages, followed here.
-# Train it: tools/dist_train.sh configs/retinanet_glnet_9g_1x.py 8
+# Train it: glmix train retinanet_glnet_9g_1x --gpus 8
 _base_ = [
     './_base_/backbones/glnet_9g.py',
     './_base_/models/retinanet.py',

@@ -1,7 +1,7 @@
 # Semantic FPN with GLNet-4G: 80,000 iterations of ADE20K.
 # GLNet's authors released no segmentation recipe; the nearest that is published is that of
 # BiFormer, their previous backbone of the same stages, followed here.
-# Train it: tools/dist_train.sh configs/semfpn_glnet_4g_80k.py 8
+# Train it: glmix train semfpn_glnet_4g_80k --gpus 8
 _base_ = [
     './_base_/backbones/glnet_4g.py',
     './_base_/models/semfpn.py',

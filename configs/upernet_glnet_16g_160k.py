@@ -2,7 +2,7 @@
 # GLNet's authors released no segmentation recipe; the nearest that is published is that of
 # BiFormer, their previous backbone of the same stages, followed here. The drop path rate is a
 # choice of this project.
-# Train it: tools/dist_train.sh configs/upernet_glnet_16g_160k.py 8
+# Train it: glmix train upernet_glnet_16g_160k --gpus 8
 _base_ = [
     './_base_/backbones/glnet_16g.py',
     './_base_/models/upernet.py',

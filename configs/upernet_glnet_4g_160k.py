@@ -1,7 +1,7 @@
 # UperNet with GLNet-4G: 160,000 iterations of ADE20K.
 # GLNet's authors released no segmentation recipe; the nearest that is published is that of
 # BiFormer, their previous backbone of the same stages, followed here.
-# Train it: tools/dist_train.sh configs/upernet_glnet_4g_160k.py 8
+# Train it: glmix train upernet_glnet_4g_160k --gpus 8
 _base_ = [
     './_base_/backbones/glnet_4g.py',
     './_base_/models/upernet.py',

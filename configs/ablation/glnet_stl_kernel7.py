@@ -1,6 +1,6 @@
 # Ablation of GLNet-STL on ImageNet-1K: a local kernel of 7 x 7 (5 x 5).
 # The settings are those of the authors for GLNet-STL.
-# Train it: tools/dist_train.sh configs/ablation/glnet_stl_kernel7.py 8
+# Train it: glmix train ablation/glnet_stl_kernel7 --gpus 8
 _base_ = '../imagenet/glnet_stl.py'
 
 model = dict(backbone=dict(arch=dict(_delete_=True, base='stl', local_kernel_size=7)))

@@ -1,6 +1,6 @@
 # Ablation of GLNet-STL on ImageNet-1K: 100 slots (64).
 # The settings are those of the authors for GLNet-STL.
-# Train it: tools/dist_train.sh configs/ablation/glnet_stl_slots100.py 8
+# Train it: glmix train ablation/glnet_stl_slots100 --gpus 8
 _base_ = '../imagenet/glnet_stl.py'
 
 model = dict(backbone=dict(slot_grid=(10, 10)))

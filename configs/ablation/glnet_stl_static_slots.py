@@ -2,7 +2,7 @@
 # The settings are those of the authors for GLNet-STL.
 # This is this project's reading of static slots; the paper's "static initialization" is the
 # released stl_paramslot, whose slots are learned and re-assigned.
-# Train it: tools/dist_train.sh configs/ablation/glnet_stl_static_slots.py 8
+# Train it: glmix train ablation/glnet_stl_static_slots --gpus 8
 _base_ = '../imagenet/glnet_stl.py'
 
 model = dict(

@@ -3,7 +3,7 @@
 # BiFormer, is followed here; the box heads are those of Swin's published cascades. The 3x
 # schedule and its crops are UniFormer's, Swin's and mmdet's (*-ms-crop-3x). The drop path rate is
 # a choice of this project.
-# Train it: tools/dist_train.sh configs/dilateformer/cascademaskrcnn_dilateformer_small_3x.py 8
+# Train it: glmix train dilateformer/cascademaskrcnn_dilateformer_small_3x --gpus 8
 _base_ = [
     '../_base_/backbones/dilateformer_small.py',
     '../_base_/models/cascade_mask_rcnn.py',

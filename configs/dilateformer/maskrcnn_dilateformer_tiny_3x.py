@@ -2,7 +2,7 @@
 # DilateFormer's authors released no detection code: the protocol of the GLNet configs, that of
 # BiFormer, is followed here. BiFormer has no 3x config: the 3x schedule and its crops are
 # UniFormer's, Swin's and mmdet's (*-ms-crop-3x). The drop path rate is a choice of this project.
-# Train it: tools/dist_train.sh configs/dilateformer/maskrcnn_dilateformer_tiny_3x.py 8
+# Train it: glmix train dilateformer/maskrcnn_dilateformer_tiny_3x --gpus 8
 _base_ = [
     '../_base_/backbones/dilateformer_tiny.py',
     '../_base_/models/mask_rcnn.py',

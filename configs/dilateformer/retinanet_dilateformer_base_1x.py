@@ -1,7 +1,7 @@
 # RetinaNet with DilateFormer-Base: 12 epochs of COCO at a short side of 800.
 # DilateFormer's authors released no detection code: the protocol of the GLNet configs, that of
 # BiFormer, is followed here. The drop path rate is a choice of this project.
-# Train it: tools/dist_train.sh configs/dilateformer/retinanet_dilateformer_base_1x.py 8
+# Train it: glmix train dilateformer/retinanet_dilateformer_base_1x --gpus 8
 _base_ = [
     '../_base_/backbones/dilateformer_base.py',
     '../_base_/models/retinanet.py',

@@ -1,7 +1,7 @@
 # Semantic FPN with DilateFormer-Small: 80,000 iterations of ADE20K.
 # DilateFormer's authors released no segmentation code: the protocol of the GLNet configs, that of
 # BiFormer, is followed here. The drop path rate is a choice of this project.
-# Train it: tools/dist_train.sh configs/dilateformer/semfpn_dilateformer_small_80k.py 8
+# Train it: glmix train dilateformer/semfpn_dilateformer_small_80k --gpus 8
 _base_ = [
     '../_base_/backbones/dilateformer_small.py',
     '../_base_/models/semfpn.py',

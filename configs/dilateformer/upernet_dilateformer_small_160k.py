@@ -1,7 +1,7 @@
 # UperNet with DilateFormer-Small: 160,000 iterations of ADE20K.
 # DilateFormer's authors released no segmentation code: the protocol of the GLNet configs, that of
 # BiFormer, is followed here. The drop path rate is a choice of this project.
-# Train it: tools/dist_train.sh configs/dilateformer/upernet_dilateformer_small_160k.py 8
+# Train it: glmix train dilateformer/upernet_dilateformer_small_160k --gpus 8
 _base_ = [
     '../_base_/backbones/dilateformer_small.py',
     '../_base_/models/upernet.py',

@@ -2,7 +2,7 @@
 # The authors' settings: AdamW, learning rate 2e-4, weight decay 1e-4 on every parameter, batch 32,
 # mixed precision, no drop path. Batch norms in eval mode are this project's, as in all its
 # detectors; the rest is mmdet's.
-# Train it: tools/dist_train.sh configs/fcvit/maskrcnn_fcvit_b12_1x.py 8
+# Train it: glmix train fcvit/maskrcnn_fcvit_b12_1x --gpus 8
 _base_ = [
     '../_base_/backbones/fcvit_b12.py',
     '../_base_/models/mask_rcnn.py',

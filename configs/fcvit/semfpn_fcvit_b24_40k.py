@@ -2,7 +2,7 @@
 # The authors' settings: AdamW, learning rate 2e-4, weight decay 1e-4, polynomial decay of power
 # 0.9, batch 32, no drop path, test sizes rounded up to multiples of 32 px (their AlignResize).
 # Mixed precision and synchronised batch norms follow the common protocol.
-# Train it: tools/dist_train.sh configs/fcvit/semfpn_fcvit_b24_40k.py 8
+# Train it: glmix train fcvit/semfpn_fcvit_b24_40k --gpus 8
 _base_ = [
     '../_base_/backbones/fcvit_b24.py',
     '../_base_/models/semfpn.py',

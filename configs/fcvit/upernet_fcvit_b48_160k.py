@@ -1,7 +1,7 @@
 # UperNet with FCViT-B48: 160,000 iterations of ADE20K.
 # FCViT's authors released no UperNet: the protocol of the GLNet configs, that of BiFormer, is
 # followed here, but without drop path, as in the authors' Semantic FPN.
-# Train it: tools/dist_train.sh configs/fcvit/upernet_fcvit_b48_160k.py 8
+# Train it: glmix train fcvit/upernet_fcvit_b48_160k --gpus 8
 _base_ = [
     '../_base_/backbones/fcvit_b48.py',
     '../_base_/models/upernet.py',

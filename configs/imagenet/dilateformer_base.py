@@ -1,8 +1,8 @@
 # DilateFormer-Base on ImageNet-1K at 224 x 224: 300 epochs.
 # The authors' settings: their dist_train.sh and the defaults of their main.py.
-# Train it: tools/dist_train.sh configs/imagenet/dilateformer_base.py 8
+# Train it: glmix train imagenet/dilateformer_base --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/dilateformer_base.py glmix://dilateformer_base
+#   glmix test imagenet/dilateformer_base glmix://dilateformer_base
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_dilateformer.py',

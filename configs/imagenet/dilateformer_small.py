@@ -1,8 +1,8 @@
 # DilateFormer-Small on ImageNet-1K at 224 x 224: 300 epochs.
 # The authors' settings: their dist_train.sh and the defaults of their main.py.
-# Train it: tools/dist_train.sh configs/imagenet/dilateformer_small.py 8
+# Train it: glmix train imagenet/dilateformer_small --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/dilateformer_small.py glmix://dilateformer_small
+#   glmix test imagenet/dilateformer_small glmix://dilateformer_small
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_dilateformer.py',

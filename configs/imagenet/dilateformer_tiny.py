@@ -1,8 +1,8 @@
 # DilateFormer-Tiny on ImageNet-1K at 224 x 224: 300 epochs.
 # The authors' settings: their dist_train.sh and the defaults of their main.py.
-# Train it: tools/dist_train.sh configs/imagenet/dilateformer_tiny.py 8
+# Train it: glmix train imagenet/dilateformer_tiny --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/dilateformer_tiny.py glmix://dilateformer_tiny
+#   glmix test imagenet/dilateformer_tiny glmix://dilateformer_tiny
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_dilateformer.py',

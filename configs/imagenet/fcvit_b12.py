@@ -1,8 +1,8 @@
 # FCViT-B12 on ImageNet-1K at 224 x 224: 310 epochs.
 # The authors' settings: their README and the defaults of their train.py.
-# Train it: tools/dist_train.sh configs/imagenet/fcvit_b12.py 8
+# Train it: glmix train imagenet/fcvit_b12 --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/fcvit_b12.py glmix://fcvit_b12
+#   glmix test imagenet/fcvit_b12 glmix://fcvit_b12
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_fcvit.py',

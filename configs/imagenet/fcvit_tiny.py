@@ -1,8 +1,8 @@
 # FCViT-tiny on ImageNet-1K at 224 x 224: 310 epochs.
 # The authors' settings: their README and the defaults of their train.py.
-# Train it: tools/dist_train.sh configs/imagenet/fcvit_tiny.py 8
+# Train it: glmix train imagenet/fcvit_tiny --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/fcvit_tiny.py glmix://fcvit_tiny
+#   glmix test imagenet/fcvit_tiny glmix://fcvit_tiny
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_fcvit.py',

@@ -1,8 +1,8 @@
 # GLNet-16G on ImageNet-1K at 224 x 224: 300 epochs.
 # The authors' settings; the start of the warmup is this project's choice.
-# Train it: tools/dist_train.sh configs/imagenet/glnet_16g.py 8
+# Train it: glmix train imagenet/glnet_16g --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/glnet_16g.py glmix://glnet_16g
+#   glmix test imagenet/glnet_16g glmix://glnet_16g
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_glnet.py',

@@ -1,8 +1,8 @@
 # GLNet-4G with token labeling on ImageNet-1K at 224 x 224: 310 epochs.
 # The authors' settings, but for their crop of the labels (glmix_mm/models/token_labeling.py).
-# Train it: tools/dist_train.sh configs/imagenet/glnet_4g_tklb.py 8
+# Train it: glmix train imagenet/glnet_4g_tklb --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/glnet_4g_tklb.py glmix://glnet_4g_tklb
+#   glmix test imagenet/glnet_4g_tklb glmix://glnet_4g_tklb
 _base_ = [
     '../_base_/models/token_label_classifier.py',
     '../_base_/datasets/imagenet_token_labels.py',

@@ -1,8 +1,8 @@
 # GLNet-STL with learned slots on ImageNet-1K at 224 x 224: 300 epochs.
 # The authors' settings; the start of the warmup is this project's choice.
-# Train it: tools/dist_train.sh configs/imagenet/glnet_stl_paramslot.py 8
+# Train it: glmix train imagenet/glnet_stl_paramslot --gpus 8
 # Score the authors' weights:
-#   tools/test.py configs/imagenet/glnet_stl_paramslot.py glmix://glnet_stl_paramslot
+#   glmix test imagenet/glnet_stl_paramslot glmix://glnet_stl_paramslot
 _base_ = [
     '../_base_/models/image_classifier.py',
     '../_base_/datasets/imagenet_glnet.py',

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..commands import spelled
 from ..errors import UserError
 from ..platform.images import ON_ITS_SIDE, ORIENTATION, decode_image, refuse_endless
 from ..platform.loading import read_bytes
@@ -36,7 +37,7 @@ class DataErrors(UserError):
     """
 
     def __init__(self, problems: Sequence[str]):
-        rest = f' ({len(problems) - 1} more: glmix check-data)' if len(problems) > 1 else ''
+        rest = f' ({len(problems) - 1} more: {spelled("check-data")})' if len(problems) > 1 else ''
         super().__init__(problems[0] + rest)
         self.problems = list(problems)
 

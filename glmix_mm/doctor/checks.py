@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from ..commands import spelled
 from .facts import FORKS, OFFICIAL, OPENCV
 
 OK, WARNING, ERROR, UNKNOWN = 'ok', 'warning', 'error', 'not checked'
@@ -326,7 +327,7 @@ def check_data(facts: dict) -> Finding:
     finding = _check_job(facts, 'data', fix)
     if finding.verdict == OK:
         folders = ', '.join(facts['probe']['data']['folders'])
-        return finding._replace(found=f'{folders} (glmix check-data reads it)')
+        return finding._replace(found=f'{folders} ({spelled("check-data")} reads it)')
     return finding
 
 

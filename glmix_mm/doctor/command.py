@@ -15,7 +15,6 @@ WIDTH = 100
 def main(argv: Sequence[str]) -> int:
     """Check, print, and return 1 if the job would fail, else 0."""
     parser = argparse.ArgumentParser(
-        prog='glmix doctor',
         description='Check what a job needs and say what to mend. Paste its output in bug reports: '
         'it names no user, host, or environment variable.',
     )

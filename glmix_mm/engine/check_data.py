@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..commands import spelled
 from ..datasets.coco import CocoFiles
 from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import Known, check_datasets
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     with config_mistakes(cfg.filename):
         check(cfg)
     if folder.is_dir():
-        print(f'Train on it: glmix train {name} --data-root {folder} --classes-from-data')
+        print(f'Train on it: {spelled("train")} {name} --data-root {folder} --classes-from-data')
 
 
 def check(cfg: Config) -> None:

@@ -1,7 +1,7 @@
 """What the metafiles say, from the configs: run this file to write them again.
 
 OpenMMLab's tools read them through model-index.yml. Parameters and multiply-adds are counted as
-tools/get_flops.py counts them; accuracies are the authors', of the weights they released.
+glmix flops counts them; accuracies are the authors', of the weights they released.
 """
 
 import sys

@@ -63,7 +63,7 @@ def test_header_and_form(name):
         else '# Ablation of GLNet-STL on ImageNet-1K: '
     )
     assert lines[1] == '# The settings are those of the authors for GLNet-STL.'
-    assert f'# Train it: tools/dist_train.sh configs/{name} 8' in lines
+    assert f'# Train it: glmix train {name.removesuffix(".py")} --gpus 8' in lines
     assigned = [node.targets[0].id for node in ast.parse('\n'.join(lines)).body]
     assert assigned == ['_base_', 'model']
 

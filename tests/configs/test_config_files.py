@@ -80,7 +80,7 @@ def test_header_says_what_it_is_and_whose_settings(name):
     if (method, family) not in RECIPES_OF_THE_AUTHORS:
         owner = f"{TYPES[family]}'s authors released no "
     assert header[1].startswith(owner)
-    assert header[-1] == f'Train it: tools/dist_train.sh configs/{name} 8'
+    assert header[-1] == f'Train it: glmix train {name.removesuffix(".py")} --gpus 8'
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -69,8 +69,9 @@ def test_header_says_whose_settings_and_how_to_run(name):
     family, variant = split_name(name)
     assert lines[0].startswith(f'# {TYPES[family]}-')
     assert lines[1].startswith("# The authors' settings")
-    assert lines[2] == f'# Train it: tools/dist_train.sh configs/{name} 8'
-    assert lines[4] == f'#   tools/test.py configs/{name} glmix://{family}_{variant}'
+    name = name.removesuffix('.py')
+    assert lines[2] == f'# Train it: glmix train {name} --gpus 8'
+    assert lines[4] == f'#   glmix test {name} glmix://{family}_{variant}'
 
 
 @pytest.mark.parametrize('name', PLAIN)
