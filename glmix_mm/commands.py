@@ -80,7 +80,7 @@ def usage() -> str:
 
 def is_command_line() -> bool:
     """Tell whether this process is ``glmix``, ``python -m glmix_mm`` or a tool of tools/."""
-    return MODULE == 'glmix_mm' or _is_script() or _is_tool()
+    return MODULE == MAIN or Path(SCRIPT).name in ('glmix', 'glmix.exe') or _is_tool()
 
 
 def refuse_other_modules() -> None:
@@ -105,20 +105,20 @@ def spelled(name: str) -> str:
         words = [str(Path(SCRIPT).with_name(f'{tool}.py'))] if tool else ['-m', MAIN, name]
         return shlex.join([sys.executable, *words])
     on_path = shutil.which('glmix')
-    if _is_script() and not (on_path and Path(on_path).samefile(SCRIPT)):
-        return shlex.join([SCRIPT, name])
-    return f'glmix {name}'
+    if not _is_script() or (on_path and Path(on_path).samefile(SCRIPT)):
+        return f'glmix {name}'
+    return shlex.join([SCRIPT, name])
 
 
 def python_arguments(name: str) -> list[str]:
     """Return the arguments with which Python runs a command as this process was started."""
     if _is_tool():
         return [SCRIPT]
-    return [SCRIPT, name] if _is_script() and Path(SCRIPT).is_file() else ['-m', MAIN, name]
+    return [SCRIPT, name] if _is_script() else ['-m', MAIN, name]
 
 
 def _is_script() -> bool:
-    return Path(SCRIPT).name in ('glmix', 'glmix.exe')
+    return Path(SCRIPT).name == 'glmix' and Path(SCRIPT).is_file()  # Windows has a glmix.exe
 
 
 def _is_tool() -> bool:
