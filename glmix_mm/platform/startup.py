@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXTENSION = 'mmcv._ext'
 CONFIG_PREFIX = 'glmix_mm::'
+CLASSIFIERS = ('imagenet', 'ablation')  # folders of configs
 
 
 def config_root() -> Path:
@@ -129,6 +130,21 @@ def patch_inferencers(module) -> None:
     module.BaseInferencer._load_model_from_metafile = load_model
 
 
+def add_classifiers(module) -> None:
+    """Add this package's classifiers to mmpretrain's models, as ``glmix_mm::NAME``, no weights."""
+    from modelindex.models.Model import Model
+
+    root = config_root()
+    task = dict(Task='Image Classification', Dataset='ImageNet-1k', Metrics={})
+    for path in sorted(root.glob('*/*.py')):
+        folder = path.parent.name
+        if folder not in CLASSIFIERS and not path.stem.startswith('classifier_'):
+            continue
+        for name in (path.stem, f'{folder}/{path.stem}'):
+            model = Model(name=CONFIG_PREFIX + name, results=[task], config=str(path))
+            module.ModelHub._models_dict.setdefault(model.name.lower(), model)
+
+
 def patch_timm(module) -> None:
     """Register the backbones with timm if ``glmix_mm`` is imported, whichever comes first."""
     if getattr(sys.modules.get('glmix_mm'), 'is_set_up', False):
@@ -139,6 +155,7 @@ PATCHES = {
     'mmengine.config.utils': find_forked_package,
     'mmengine.config.config': patch_config,
     'mmengine.infer.infer': patch_inferencers,
+    'mmpretrain.apis.model': add_classifiers,
     'timm.models': patch_timm,
 }
 

@@ -252,6 +252,22 @@ def test_installing_twice_adds_no_second_hook():
     assert sys.meta_path == before
 
 
+def test_mmpretrains_inferencer_takes_names(tmp_path):
+    from mmpretrain import ImageClassificationInferencer, list_models
+
+    name = 'glmix_mm::demo/classifier_glnet_nano'
+    cfg = load_config(name)
+    state = build_model(cfg).state_dict()
+    classes = dict(classes=cfg.test_dataloader.dataset.metainfo.classes)
+    torch.save(dict(state_dict=state, meta=dict(dataset_meta=classes)), tmp_path / 'w.pth')
+    for known in (name, 'glmix_mm::classifier_glnet_nano'):
+        inferencer = ImageClassificationInferencer(known, str(tmp_path / 'w.pth'), device='cpu')
+        found = inferencer.model.state_dict()
+        assert all(torch.equal(found[key], value) for key, value in state.items())
+    assert 'glmix_mm::imagenet/glnet_4g' in list_models(task='Image Classification')
+    assert not list_models('glmix_mm::maskrcnn')
+
+
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
 def test_inferencers_take_names(library, tmp_path):
     name = dict(mmdet='maskrcnn', mmseg='semfpn')[library] + '_glnet_nano'
