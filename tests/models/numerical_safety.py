@@ -33,7 +33,7 @@ def train(name: str, kind: str, steps: int, dtype: str, size: int, batch: int = 
     wrapper = AutoAmpOptimWrapper(
         dtype=dtype,
         optimizer=kind_of_optimizer(model.parameters(), **optimizer),
-        clip_grad=dict(cfg.optim_wrapper.clip_grad),
+        clip_grad=cfg.optim_wrapper.get('clip_grad'),
     )
     losses = []
     for _ in range(steps):
