@@ -11,6 +11,7 @@ import torch
 from mmengine.config import DictAction
 
 from ..errors import UserError
+from .quiet import harmless_hidden
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 LONGEST = 4000  # characters of a message
@@ -29,7 +30,8 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return main(argv) or 0
+        with harmless_hidden():
+            return main(argv) or 0
     except UserError as error:
         if '--debug' in argv:
             traceback.print_exc()
@@ -137,7 +139,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
+        '--debug',
+        action='store_true',
+        help='print the traceback of an error as well, and in a test all that the log file has',
     )
     return parser
 

@@ -1,5 +1,8 @@
 """Scores a checkpoint of a detector, a segmentor or a classifier: what ``glmix test`` calls."""
 
+import contextlib
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from .config import config_mistakes, load_config
 from .launch import build_runner, disk_guard, is_first_on_machine, start_processes
 from .official import accept_official
 from .options import apply_data_root, register, set_work_dir, use_checked_metrics
+from .quiet import ScoringProgressHook, score_table
 from .strategies import leave_out_strategy
 
 PICKLES = ('.pkl', '.pickle')
@@ -55,11 +59,15 @@ def main(argv: Sequence[str]) -> int:
         save_predictions(cfg, args.out)
     if args.show_dir:
         save_pictures(cfg, args.show_dir)
-    test(cfg, args.checkpoint, args.tta, args.fuse)
+    if not args.debug:
+        warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
+    test(cfg, args.checkpoint, args.tta, args.fuse, quiet=not args.debug)
     return 0
 
 
-def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False) -> dict:
+def test(
+    cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False, quiet: bool = False
+) -> dict:
     """Check that data and checkpoint fit the config, then score.
 
     Args:
@@ -67,6 +75,8 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
         checkpoint: the file.
         augment: whether to use the config's test-time augmentation.
         fuse: whether to fold the backbone's norms and scales once the checkpoint is loaded.
+        quiet: whether to print no more than warnings, how far it is, and the scores. The log file
+            in ``work_dir`` has all of it in any case.
 
     Returns:
         Each metric's name and value, as mmengine's Runner returns them.
@@ -89,11 +99,20 @@ def test(cfg: Config, checkpoint: str, augment: bool = False, fuse: bool = False
         use_augmentation(cfg)
     if fuse:
         _leave_out_averaging(cfg)
+    if quiet and cfg.get('runner_type', 'Runner') == 'Runner':
+        cfg.runner_type = 'QuietRunner'
     with disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg):
         runner = build_runner(cfg)
         if fuse:
             runner.register_hook(FuseHook())
-        return runner.test()
+        if not quiet:
+            return runner.test()
+        runner.register_hook(ScoringProgressHook())
+        with contextlib.redirect_stdout(io.StringIO()):  # what pycocotools prints
+            scores = runner.test()
+    if runner.rank == 0:
+        print(score_table(cfg, runner, scores), flush=True)
+    return scores
 
 
 def _leave_out_labels(cfg: Config) -> None:

@@ -12,8 +12,7 @@ from ..errors import UserError
 from ..platform.files import write_atomically
 from .palette import distinct_colours, distinct_neighbours
 
-OPACITY = 0.65  # of a label map
-MASK_OPACITY = 0.45  # of an object, beneath which the photograph shows
+OPACITY = 0.6
 LINE = 2  # pixels
 SMALL = 12  # an object's area in squares of its text's size
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # luma of RGB, ITU-R BT.601
@@ -343,7 +342,7 @@ def _array(values) -> np.ndarray:
 
 
 def _blend(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Tint RGB pixels (N, 3); only their brightness shows through, so colours stay the legend's."""
+    """Tint RGB pixels (N, 3); only their brightness shows through, so colours stay clear."""
     grey = pixels.astype(float) @ BRIGHTNESS
     mixed = (1 - OPACITY) * grey[:, None] + OPACITY * np.asarray(colour, float)
     return np.rint(mixed).astype(np.uint8)
@@ -370,8 +369,7 @@ def _draw_objects(
     picture = picture.copy()
     if shapes.ndim == 3:
         for mask, colour in reversed(list(zip(shapes, colours, strict=True))):
-            tint = MASK_OPACITY * np.asarray(colour, float)
-            picture[mask] = np.rint((1 - MASK_OPACITY) * picture[mask] + tint)
+            picture[mask] = _blend(picture[mask], colour)
             picture[_outline(mask)] = colour
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)

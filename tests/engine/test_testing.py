@@ -14,7 +14,7 @@ from mmengine.registry import METRICS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from glmix_mm.datasets.demo import DEMO_CLASSES
+from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES
 from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
@@ -334,3 +334,27 @@ def test_a_fused_backbone_scores_the_same(
     plain, fused_scores = read_scores(tmp_path / 'plain'), read_scores(tmp_path / 'fused')
     for metric in ('mIoU', 'aAcc'):  # per cent
         assert fused_scores[metric] == pytest.approx(plain[metric], abs=0.05)
+
+
+def test_the_screen_has_the_scores_and_the_log_the_rest(
+    nano_segmentor, segmentor_weights, demo_root, tmp_path, capfd
+):
+    arguments = (nano_segmentor, segmentor_weights, demo_root)
+    assert test(*arguments, tmp_path / 'wd') == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) < 30 and len(err.splitlines()) < 4
+    assert 'batch 4/4' in err.splitlines()[-1]
+    (path,) = (tmp_path / 'wd').glob('*/*.log')
+    lines = out.splitlines()
+    assert lines[-1] == f'Log: {path}'
+    scores = read_scores(tmp_path / 'wd')
+    printed = {name: float(value) for name, value in (line.split() for line in lines[-4:-1])}
+    assert printed == {name: pytest.approx(scores[name], abs=1e-3) for name in printed}
+    assert set(printed) == {'aAcc', 'mIoU', 'mAcc'}
+    log = path.read_text()
+    assert 'System environment' in log and 'test_dataloader' in log
+    for name in DEMO_SEG_CLASSES:  # the table of classes
+        assert name in out and name in log
+
+    assert test(*arguments, tmp_path / 'wd2', '--debug') == 0
+    assert 'System environment' in capfd.readouterr().out

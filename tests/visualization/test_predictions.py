@@ -43,13 +43,9 @@ def instances(*boxes, labels, scores=None, tensors=False):
     return data
 
 
-def tinted(colour, share=0.65):
-    """Return a share of the colour over the rest of the grey, written out."""
-    return [round((1 - share) * GREY + share * channel) for channel in colour]
-
-
-def masked(colour):
-    return tinted(colour, 0.45)
+def tinted(colour, grey=GREY):
+    """Return 60 % of the colour over 40 % of the grey, written out."""
+    return [round(0.4 * grey + 0.6 * channel) for channel in colour]
 
 
 @pytest.mark.parametrize('tensors', [False, True])
@@ -60,10 +56,10 @@ def test_masks_are_tinted_with_their_class(tensors):
     assert image.shape == truth.shape == guess.shape == (80, 120, 3)
     assert (image == GREY).all()
     # Inside (beyond the outline of 2 px), on the outline, and far from it.
-    assert (truth[43:69, 11:45] == masked(BLUE)).all()
+    assert (truth[43:69, 11:45] == tinted(BLUE)).all()
     assert (truth[71, 8:48] == BLUE).all()
     assert (truth[20:78, 60:] == GREY).all()
-    assert (guess[43:69, 63:105] == masked(ORANGE)).all()
+    assert (guess[43:69, 63:105] == tinted(ORANGE)).all()
     assert (guess[40:72, 60] == ORANGE).all()
     assert (guess[40:, :60] == GREY).all()
 
@@ -73,8 +69,7 @@ def test_only_brightness_of_the_image_shows_through_a_label_map():
     image[:] = (200, 0, 0)
     labels = np.ones((40, 60), int)
     _, truth, _ = draw_segmentation(image, labels, labels, PALETTE)
-    expected = [round(0.35 * 0.299 * 200 + 0.65 * channel) for channel in ORANGE]
-    assert (truth == expected).all()
+    assert (truth == tinted(ORANGE, 0.299 * 200)).all()
 
 
 def test_unsure_predictions_are_left_out_and_the_surest_lies_on_top():
@@ -82,8 +77,7 @@ def test_unsure_predictions_are_left_out_and_the_surest_lies_on_top():
     pred = instances(*boxes, labels=[0, 1, 0], scores=[0.7, 0.8, 0.4])
     empty = instances(labels=[])
     _, _, guess = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.5)
-    below = masked(BLUE)
-    expected = [0.55 * below[i] + 0.45 * ORANGE[i] for i in range(3)]
+    expected = tinted(ORANGE, np.dot(tinted(BLUE), (0.299, 0.587, 0.114)))
     np.testing.assert_allclose(guess[64, 40], expected, atol=1)
     _, _, none = draw_detection(plain_image(), empty, pred, CLASSES, PALETTE, score_thr=0.9)
     assert (none == GREY).all()
@@ -94,7 +88,7 @@ def test_crowds_are_grey_and_in_the_ground_truth_only():
     empty = instances(labels=[])
     none = instances(labels=[], scores=[])
     _, truth, guess = draw_detection(plain_image(), empty, none, CLASSES, PALETTE, ignored=crowd)
-    assert (truth[50, 20] == masked((70, 70, 70))).all()
+    assert (truth[50, 20] == tinted((70, 70, 70))).all()
     assert (guess == GREY).all()
 
 
