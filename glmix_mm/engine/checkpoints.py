@@ -3,8 +3,9 @@
 import ast
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -162,9 +163,27 @@ def check_classes(checkpoint: Mapping, path: str, cfg: Config, split: str) -> No
         return
     raise UserError(
         f'{path} was trained for {_listing(trained)}, but {split}_dataloader.dataset of '
-        f'{cfg.filename} has {_listing(classes)}; set the same classes in the same order '
-        '(dataset.metainfo), or give a checkpoint trained on this data set'
+        f'{cfg.filename} has {_listing(classes)}{_first_difference(trained, classes)}; set the '
+        'same classes in the same order (dataset.metainfo), or give a checkpoint trained on this '
+        'data set'
     )
+
+
+def note_of_classes(trained: Sequence[str], own: Sequence[str], name: str) -> str:
+    """Say that a checkpoint's classes are not those of the test set of the config ``name``."""
+    return (
+        f'the checkpoint was trained for {_listing(trained)}, but test_dataloader.dataset of '
+        f'{name} has {_listing(own)}{_first_difference(trained, own)}; results have the names of '
+        'the checkpoint'
+    )
+
+
+def _first_difference(trained: Sequence[str], own: Sequence[str]) -> str:
+    """Return where two lists of names differ first, or '' if one is longer."""
+    if len(trained) != len(own):
+        return ''
+    pair = next((one, other) for one, other in zip(trained, own, strict=True) if one != other)
+    return f'; the first difference: {pair[0]!r} there, {pair[1]!r} here'
 
 
 def record_of(checkpoint: Mapping) -> Mapping:
@@ -174,11 +193,20 @@ def record_of(checkpoint: Mapping) -> Mapping:
 
 
 def trained_meta(checkpoint: Mapping) -> dict:
-    """Return the classes and palette that a checkpoint records, where they are such."""
-    meta = record_of(checkpoint).get('dataset_meta')
+    """Return the classes and palette that a checkpoint records, where they are such.
+
+    mmdet and mmseg 2.x recorded them as CLASSES and PALETTE, beside the rest.
+    """
+    record = record_of(checkpoint)
+    meta = record.get('dataset_meta', record)
     meta = meta if isinstance(meta, Mapping) else {}
-    checks = dict(classes=_are_names, palette=_are_colours)
-    return {key: meta[key] for key, are in checks.items() if are(meta.get(key))}
+    found = {}
+    for key, are in dict(classes=_are_names, palette=_are_colours).items():
+        value = meta.get(key, meta.get(key.upper()))
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        if are(value):
+            found[key] = value
+    return found
 
 
 def _are_names(value: object) -> bool:
@@ -224,7 +252,7 @@ def model_settings(meta: Mapping) -> dict:
     What is not a literal in it becomes None.
     """
     try:
-        statements = ast.parse(meta.get('cfg') or '').body
+        statements = ast.parse(meta.get('cfg') or meta.get('config') or '').body
         found = [
             _literal(statement.value)
             for statement in statements

@@ -230,7 +230,7 @@ def load(
     model = _build(cfg, device)
     if content:
         model.load_state_dict(weights_of(content, checkpoint), strict=False)
-    model.dataset_meta = find_classes(cfg, content)
+    model.dataset_meta = find_classes(cfg, content, warnings.warn)
     return Predictor(model, library)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
 from ..visualization.videos import is_video
-from .checkpoints import build_model, check_fit, read, trained_meta
+from .checkpoints import build_model, check_fit, note_of_classes, read, trained_meta
 from .cli import find_device
 from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids
 from .config import config_mistakes, load_config
@@ -107,8 +107,17 @@ def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseIn
     return inferencer
 
 
-def find_classes(cfg: Config, checkpoint: dict) -> dict:
-    """Return names and colours of the classes.
+def _note(text: str) -> None:
+    print(f'note: {text}', file=sys.stderr, flush=True)
+
+
+def find_classes(cfg: Config, checkpoint: dict, tell: Callable[[str], object] = _note) -> dict:
+    """Return names and colours of the classes: the checkpoint's, or else the config's.
+
+    Args:
+        cfg: the config.
+        checkpoint: the content of the file.
+        tell: takes a line if both name classes, and not the same.
 
     Raises:
         UserError: there are no names, or not as many as the model has classes.
@@ -130,8 +139,11 @@ def find_classes(cfg: Config, checkpoint: dict) -> dict:
                 f'{cfg.filename}: {key}={count}, but {named} names {len(classes)} classes '
                 f'({some(classes)}); give a checkpoint, or metainfo=dict(classes=...), that fits'
             )
-    palettes = [palette for palette in (own.get('palette'), trained.get('palette')) if palette]
-    fitting = [palette for palette in palettes if len(palette) == len(classes)]
+    palettes = [own.get('palette'), trained.get('palette')]
+    if own.get('classes') and list(own['classes']) != list(classes):
+        tell(note_of_classes(classes, own['classes'], cfg.filename))
+        del palettes[0]  # in the order of other classes
+    fitting = [palette for palette in palettes if palette and len(palette) == len(classes)]
     palette = fitting[0] if fitting else distinct_colours(len(classes))
     return dict(classes=list(classes), palette=[tuple(colour) for colour in palette])
 

@@ -1,5 +1,6 @@
 """What is checked of a checkpoint before it is used, and which one training resumes."""
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -118,6 +119,33 @@ def test_the_classes_are_compared(trained, error):
     else:
         with pytest.raises(UserError, match=error):
             checkpoints.check_classes(checkpoint, 'a.pth', cfg, 'test')
+
+
+COLOURS = [[10, 20, 30], [40, 50, 60]]
+
+
+@pytest.mark.parametrize(
+    ('meta', 'palette'),
+    [
+        (dict(CLASSES=('disc', 'ring'), PALETTE=COLOURS), COLOURS),
+        (dict(CLASSES=['disc', 'ring'], PALETTE=np.array(COLOURS, np.uint8)), COLOURS),
+        (dict(CLASSES=('disc', 'ring'), PALETTE=None), None),
+        (dict(CLASSES=('disc', 'ring')), None),
+        (dict(dataset_meta=dict(CLASSES=('disc', 'ring'), PALETTE=COLOURS)), COLOURS),
+        (dict(dataset_meta=dict(classes=('disc', 'ring')), CLASSES=('other',)), None),
+    ],
+)
+def test_the_classes_of_older_checkpoints(meta, palette):
+    found = checkpoints.trained_meta(dict(meta=meta))
+    assert list(found['classes']) == ['disc', 'ring']
+    assert found.get('palette') == palette
+
+
+def test_what_an_older_checkpoint_is_of():
+    text = "model = dict(type='EncoderDecoder', backbone=dict(type='GLNet', arch='9g'))"
+    meta = dict(config=text, mmseg_version='0.30.0', iter=7)
+    origin = checkpoints.describe_origin(dict(meta=meta))
+    assert origin.startswith('EncoderDecoder with GLNet 9g') and '7' in origin
 
 
 def test_channels_that_do_not_match_the_backbone():

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
+from glmix_mm import load
 from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.predict import main
@@ -160,6 +161,28 @@ def test_classes_without_a_record_are_the_configs(call, nano_detector, detector_
     assert status == 0
     results = json.loads((out / 'predictions.json').read_text())
     assert [category['name'] for category in results['categories']] == list(DEMO_CLASSES)
+
+
+@pytest.mark.parametrize('task', ['detector', 'segmentor'])
+def test_a_checkpoint_of_older_libraries_gives_its_names(task, call, request, photos, tmp_path):
+    config = request.getfixturevalue(f'nano_{task}')
+    own = {'detector': DEMO_CLASSES, 'segmentor': DEMO_SEG_CLASSES}[task]
+    content = torch.load(request.getfixturevalue(f'{task}_weights'), weights_only=True)
+    image, out, path = good(photos)[0], tmp_path / 'out', tmp_path / 'old.pth'
+    for names, differs in ((own, False), ([*own[:-1], 'wheel'], True)):
+        meta = dict(CLASSES=tuple(names), PALETTE=None, mmdet_version='2.28.0')
+        torch.save(dict(state_dict=content['state_dict'], meta=meta), path)
+        status, _, err = call(config, path, image, '--out', out, '--device', 'cpu')
+        assert status == 0
+        results = json.loads((out / 'predictions.json').read_text())
+        categories = results.get('categories', [])
+        found = results.get('classes') or [category['name'] for category in categories]
+        assert found == list(names)
+        notes = [line for line in err.splitlines() if line.startswith('note: ')]
+        assert len(notes) == differs
+        assert not differs or ("'wheel'" in notes[0] and repr(own[-1]) in notes[0])
+    with pytest.warns(UserWarning, match="'wheel' there"):
+        assert load(config, path, 'cpu').classes == list(names)
 
 
 def test_mistakes_end_in_one_line(
