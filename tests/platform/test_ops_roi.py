@@ -9,6 +9,7 @@ from served_ops import DEVICES, ops, random_boxes, use_served_ops
 from torch.autograd import gradcheck
 
 from glmix_mm.errors import UserError
+from glmix_mm.platform.ops import roi_align_rows
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,51 @@ def test_roi_align_gradient(ratio, aligned):
     maps = some_maps(shape=(2, 2, 7, 9)).requires_grad_()
     layer = ops.RoIAlign((3, 2), 0.25, ratio, 'avg', aligned)
     assert gradcheck(lambda x: layer(x, some_rois(5, 24.0)), maps)
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+def test_roi_align_of_any_box(ratio, monkeypatch):
+    """Boxes beyond the map, of no or negative extent, many times its size; in several chunks."""
+    maps = some_maps(shape=(2, 3, 9, 11)).requires_grad_()
+    boxes = [
+        [-100, -100, -50, -50],
+        [-9, -9, 200, 150],
+        [5, 5, 5, 5],
+        [30, 20, 10, 8],
+        [43.9, 35.9, 44.1, 36.1],
+        [0, 0, 44, 36],
+        [40, 1, 41, 30],
+    ]
+    rois = torch.tensor([[i % 2, *box] for i, box in enumerate(boxes)], dtype=torch.float64)
+    monkeypatch.setattr(roi_align_rows, 'ENTRIES', 200)
+    for aligned in (True, False):
+        layer = ops.RoIAlign(3, 0.25, ratio, 'avg', aligned)
+        result = layer(maps, rois)
+        expected = naive_roi_align(maps.detach(), rois, 3, 0.25, ratio, aligned)
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+        factors = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).view(result.shape)
+        gradient, *_ = torch.autograd.grad(result, maps, factors)
+        torchvisions, *_ = torch.autograd.grad(
+            torchvision.ops.roi_align(maps, rois, 3, 0.25, ratio, aligned), maps, factors
+        )
+        torch.testing.assert_close(gradient, torchvisions, rtol=0, atol=1e-12)
+
+
+def test_roi_align_as_torchvision_computes_it(monkeypatch):
+    maps, rois = some_maps(torch.float32), some_rois(dtype=torch.float32)
+    public = torchvision.ops.roi_align(maps, rois, 4, 0.25)
+    own = ops.RoIAlign(4, 0.25, aligned=False)(maps, rois)
+    torch.testing.assert_close(own, public, rtol=1e-5, atol=1e-6)
+    monkeypatch.setenv('GLMIX_ROI_ALIGN', 'torchvision')
+    assert torch.equal(ops.RoIAlign(4, 0.25, aligned=False)(maps, rois), public)
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, 3e9])
+def test_roi_align_of_wild_boxes_is_an_error(value):
+    rois = some_rois(dtype=torch.float32)
+    rois[3, 4] = value
+    with pytest.raises(UserError, match=r'RoIAlign: 1 of 9 boxes .* 48 x 60 px, such as \['):
+        ops.RoIAlign(4, 0.25)(some_maps(torch.float32), rois)
 
 
 def test_roi_align_max_says_what_to_do():

@@ -1,13 +1,17 @@
-"""RoIAlign (He et al. 2017), by torchvision's kernels."""
+"""RoIAlign (He et al. 2017): weighted rows on CPUs, torchvision's kernel on GPUs."""
+
+import os
 
 import torch
 from torch import Tensor
 
 from glmix_mm.errors import UserError
 
+from . import roi_align_rows
 from .precision import widen
 
 AVERAGE = 1
+SWITCH = 'GLMIX_ROI_ALIGN'  # 'torchvision' computes the same, bit for bit, as a compiled mmcv
 
 
 def roi_align_forward(
@@ -43,6 +47,10 @@ def roi_align_forward(
     """
     _require_average(pool_mode)
     values, rois = widen(input, rois)
+    bins = (aligned_height, aligned_width)
+    if _by_rows(values):
+        roi_align_rows.forward(values, rois, bins, spatial_scale, sampling_ratio, aligned, output)
+        return
     output.copy_(
         torch.ops.torchvision.roi_align(
             values, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
@@ -66,6 +74,9 @@ def roi_align_backward(
     """Write the gradient of the map to ``grad_input`` [N, C, H, W]; arguments as in forward."""
     _require_average(pool_mode)
     gradient, rois = widen(grad_output, rois)
+    if _by_rows(gradient):
+        roi_align_rows.backward(gradient, rois, spatial_scale, sampling_ratio, aligned, grad_input)
+        return
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
             gradient,
@@ -78,6 +89,12 @@ def roi_align_backward(
             aligned,
         )
     )
+
+
+def _by_rows(values: Tensor) -> bool:
+    """Whether to sum rows: on a CPU, unless switched off or on tensors without values."""
+    plain = type(values) is Tensor and values.device.type == 'cpu'
+    return plain and os.environ.get(SWITCH) != 'torchvision'
 
 
 def _require_average(pool_mode: int) -> None:
