@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import UserError
@@ -103,6 +103,8 @@ def draw_sample(
         palette = distinct_colours(len(classes))
     if 'pred_label' in sample:
         return _name_class(image, sample, classes, palette)
+    if 'pred_panoptic_seg' in sample:
+        return draw_found(image, _segments(sample.pred_panoptic_seg, len(classes)), classes)
     kind = 'sem_seg' if 'pred_sem_seg' in sample else 'instances'
     parts = [f'gt_{kind}'] if with_truth and f'gt_{kind}' in sample else []
     found = [sample.get(name) for name in (*parts, f'pred_{kind}')]
@@ -117,6 +119,16 @@ def draw_sample(
     present = [label for label in np.unique(maps) if 0 <= label < len(classes)]
     names, colours = ([values[i] for i in present] for values in (classes, palette))
     return add_legend(picture, names, colours) if present else picture
+
+
+def _segments(panoptic: PixelData, num_classes: int) -> InstanceData:
+    """Return the segments of mmdet's panoptic map: labels and masks."""
+    from mmdet.evaluation.functional import INSTANCE_OFFSET
+
+    segments = _array(panoptic.sem_seg)[0]
+    found = np.unique(segments)
+    found = found[found % INSTANCE_OFFSET < num_classes]  # the last number is of no class
+    return InstanceData(labels=found % INSTANCE_OFFSET, masks=segments == found[:, None, None])
 
 
 def _name_class(

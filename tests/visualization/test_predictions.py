@@ -268,6 +268,13 @@ def test_what_a_sample_holds_is_drawn():
     assert (with_legend[:40, :60] == frame).all()
     assert (with_legend[40:] == ORANGE).all(2).sum() > 200
 
+    segments = torch.full((1, 40, 60), 2)  # no class
+    segments[:, 20:, :30], segments[:, 20:, 30:] = 1, 3001
+    panoptic = draw_sample(image, DataSample(pred_panoptic_seg=PixelData(sem_seg=segments)), meta)
+    assert (panoptic[39, :30] == distinct_colours(2)[0]).all()
+    assert (panoptic[39, 30:] == distinct_colours(2)[1]).all()
+    assert (panoptic[:5] == GREY).all()
+
     named = DataSample(pred_label=torch.tensor([1]), pred_score=torch.tensor([0.2, 0.8]))
     picture = draw_sample(image, named, dict(classes=CLASSES))
     assert (picture[:40, :60] == image).all() and len(picture) > 60
