@@ -65,14 +65,7 @@ def training_shape(cfg: Config) -> tuple[int, int]:
         **(cfg.get('data_preprocessor') or {}),
         **(cfg.model.get('data_preprocessor') or {}),
     }
-    shape = None
-    for step in settings.get('pipeline', ()):
-        if step['type'] in RESIZING:
-            shape = _resized(step)
-        elif step['type'] in CROPPING:
-            crop = step['crop_size']
-            crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
-            shape = crop if cfg.get('default_scope') == 'mmseg' else crop[::-1]
+    shape = _shape_after(settings.get('pipeline', ()), None, cfg.get('default_scope'))
     shape = shape or _largest_image(cfg, settings)
     batches = cfg.train_dataloader.get('batch_sampler') or {}
     if batches.get('type') != 'AspectRatioBatchSampler' and cfg.get('default_scope') == 'mmdet':
@@ -81,6 +74,24 @@ def training_shape(cfg: Config) -> tuple[int, int]:
         shape = tuple(map(max, shape, preprocessor['size']))
     divisor = preprocessor.get('pad_size_divisor') or 1
     return tuple(math.ceil(side / divisor) * divisor for side in shape)
+
+
+def _shape_after(
+    steps: Sequence[Mapping], shape: tuple[int, int] | None, scope: str | None
+) -> tuple[int, int] | None:
+    """Return the shape that a pipeline's steps make of one; None where none says it."""
+    for step in steps:
+        if step['type'] in RESIZING:
+            shape = _resized(step)
+        elif step['type'] in CROPPING:
+            crop = step['crop_size']
+            crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
+            shape = crop if scope == 'mmseg' else crop[::-1]
+        elif step['type'] == 'RandomChoice':
+            choices = [[c] if isinstance(c, Mapping) else c for c in step['transforms']]
+            shapes = [_shape_after(choice, shape, scope) for choice in choices]
+            shape = max(filter(None, shapes), key=math.prod, default=None)
+    return shape
 
 
 def _resized(step: Mapping) -> tuple[int, int]:
