@@ -21,6 +21,7 @@ COLUMNS = ('image', 'ground truth', 'prediction')
 LEGEND_SIZE, TITLE_SIZE, LABEL_SIZE = 18, 22, 12  # text sizes in pixels
 SMALLEST_LABEL = 8
 LABELS_HIGH = 50  # of a large picture, in labels
+CROWDED = 0.2  # share of a picture, in texts of square letters, from which texts are smaller
 MARGIN = 14  # pixels
 ONE_LINE = LEGEND_SIZE + 2 * MARGIN  # height of a legend
 
@@ -182,6 +183,9 @@ def draw_found(
     colours = [palette[labels[i]] for i in shown] if palette else distinct_neighbours(boxes)
     side = min(image.shape[:2])
     label_size = max(SMALLEST_LABEL, min(LABEL_SIZE, side // 16), side // LABELS_HIGH)
+    longest = max(map(len, names), default=0)
+    while label_size > SMALLEST_LABEL and len(names) * longest * label_size**2 > CROWDED * side**2:
+        label_size -= 1
     return _draw_objects(image, shapes, boxes, colours, names, label_size)
 
 
@@ -389,7 +393,8 @@ def _draw_objects(
     if shapes.ndim == 2:
         for edge, colour in reversed(list(zip(edges, colours, strict=True))):
             draw.rectangle(edge, outline=tuple(colour), width=LINE)
-    small = [edge for edge in edges if _shared(edge, edge) < SMALL * label_size**2]
+    areas = [(right - left + 1) * (bottom - top + 1) for left, top, right, bottom in edges]
+    small = [edge for edge, area in zip(edges, areas, strict=True) if area < SMALL * label_size**2]
     written: list[Box] = []
     for edge, colour, text in zip(edges, colours, texts, strict=True):
         # A hidden text cannot be read; a small object that is hidden has its text there.
@@ -447,7 +452,7 @@ def _write(
     for x, y in places:
         x, y = max(0, min(x, size[0] - width)), max(0, min(y, size[1] - height))
         boxes.append((x, y, x + width - 1, y + height - 1))
-    box = min(boxes, key=lambda box: sum(_shared(box, other) for other in others))
+    box = boxes[int(_shared(boxes, others).sum(1).argmin())]
     dark = np.dot(colour, BRIGHTNESS) < 128
     draw.rectangle(box, fill=tuple(colour))
     draw.text(
@@ -460,8 +465,9 @@ def _write(
     return box
 
 
-def _shared(one: Box, other: Box) -> int:
-    """Return how many pixels two boxes share."""
-    width = min(one[2], other[2]) - max(one[0], other[0]) + 1
-    height = min(one[3], other[3]) - max(one[1], other[1]) + 1
-    return max(0, width) * max(0, height)
+def _shared(boxes: Sequence[Box], others: Sequence[Box]) -> np.ndarray:
+    """Return how many pixels each box shares with each of the others."""
+    one, other = (np.reshape(np.array(group, int), (-1, 4)) for group in (boxes, others))
+    low = np.maximum(one[:, None, :2], other[:, :2])
+    high = np.minimum(one[:, None, 2:], other[:, 2:])
+    return (high - low + 1).clip(min=0).prod(2)
