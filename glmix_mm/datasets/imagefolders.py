@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from mmcv.image.geometric import cv2_interp_codes, pillow_interp_codes
 from mmengine.dataset import BaseDataset
@@ -9,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from ..errors import UserError
 from ..models.evaluation import check_interpolation
 from .paths import IMAGENET_LAYOUT, Place, read_lines, require_images, some
+from .survey import Survey, survey_images
 
 DIGITS = 9  # of a class; Python refuses to read 5,000
 SHOWN_LINES = 3  # of a list that a message quotes
@@ -19,7 +21,7 @@ def check_image_folders(
     place: Place,
     evaluators: Sequence[Mapping],
     folders: dict[str, list[str]],
-) -> Sequence[str]:
+) -> tuple[Sequence[str], Survey]:
     """Check a data set that mmpretrain's ``CustomDataset``, and so ``ImageNet``, reads.
 
     Args:
@@ -29,7 +31,8 @@ def check_image_folders(
         folders: the class folders of the splits checked so far; this split's are added.
 
     Returns:
-        The names of the classes: the data set's own, or those of its folders.
+        The names of the classes, the data set's own or those of its folders, and what else is to
+        be said of its images.
 
     Raises:
         UserError: what is missing or doesn't fit.
@@ -43,16 +46,40 @@ def check_image_folders(
             'with_label=False), so nothing could be learned or scored; use the split "val"'
         )
     if dataset.ann_file:
-        _check_list(dataset, place, classes)
+        listed = _check_list(dataset, place, classes)
         _check_topk(place.split, classes, evaluators)
-        return classes
+        return classes, _survey(dataset.img_prefix, listed)
     names = _class_folders(dataset, place)
     _check_folders(dataset, names, classes)
     for split, others in folders.items():
         _compare(place.split, names, split, others)
     folders[place.split] = names
     _check_topk(place.split, names, evaluators)
-    return classes or names
+    images = {name: _images(dataset, name) for name in names}
+    survey = _survey(dataset.img_prefix, sorted(chain.from_iterable(images.values())))
+    few, many = (pick(names, key=lambda name: len(images[name])) for pick in (min, max))
+    range_ = f'from {len(images[few])} ({few}) to {len(images[many])} ({many})'
+    each = range_ if len(images[few]) < len(images[many]) else len(images[few])
+    survey.notes.insert(0, f'{survey.images} images of {len(names)} classes, {each} each')
+    return classes or names, survey
+
+
+def _survey(root: str, names: Sequence[str]) -> Survey:
+    """Look at images, given by their paths below a folder."""
+    survey = survey_images(root, names)
+    survey.images = len(names)
+    return survey
+
+
+def _images(dataset: BaseDataset, name: str) -> list[str]:
+    """Return the images of a class, by their paths below the folder of all classes."""
+    root = dataset.img_prefix
+    return [
+        os.path.relpath(os.path.join(folder, file), root)
+        for folder, _, files in os.walk(os.path.join(root, name))
+        for file in files
+        if dataset.is_valid_file(file)
+    ]
 
 
 def _check_interpolations(dataset: BaseDataset, split: str) -> None:
@@ -133,8 +160,8 @@ def _is_number(text: str) -> bool:
     return text.isdecimal() and len(text) <= DIGITS
 
 
-def _check_list(dataset: BaseDataset, place: Place, classes: Sequence[str] | None) -> None:
-    """Check a list of lines ``PATH CLASS``, and that its images are there."""
+def _check_list(dataset: BaseDataset, place: Place, classes: Sequence[str] | None) -> list[str]:
+    """Check a list of lines ``PATH CLASS``, and that its images are there; return their paths."""
     path = dataset.ann_file
     if not os.path.isfile(path):
         raise place.missing(path, 'is missing', IMAGENET_LAYOUT)
@@ -161,3 +188,4 @@ def _check_list(dataset: BaseDataset, place: Place, classes: Sequence[str] | Non
         )
     names = [name for name, _ in lines]
     require_images(path, dataset.img_prefix, names, 'correct the list')
+    return names

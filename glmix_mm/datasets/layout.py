@@ -137,7 +137,7 @@ def _check(
         masks, key = _loads_masks(settings), f'{split}_dataloader.dataset'
         survey = check_coco(dataset, place, evaluators, known.coco, masks, key)
     elif _is_image_folders(dataset):
-        classes = check_image_folders(dataset, place, evaluators, known.class_folders)
+        classes, survey = check_image_folders(dataset, place, evaluators, known.class_folders)
         if hasattr(dataset, 'token_label_root'):
             check_token_labels(dataset, place, len(classes))
     elif _is_label_maps(dataset):

@@ -1,4 +1,4 @@
-"""One image through mmdet's or mmseg's inferencer: the picture and what is found in it."""
+"""One image through a library's inferencer: the picture and what is found in it."""
 
 import warnings
 from pathlib import Path
@@ -9,6 +9,7 @@ from mmengine.structures import BaseDataElement
 
 from ..visualization.images import read_image
 from ..visualization.predictions import draw_sample
+from .classify import classify
 
 
 def infer(
@@ -17,7 +18,7 @@ def infer(
     """Predict on an image and draw it.
 
     Args:
-        inferencer: of mmdet or mmseg.
+        inferencer: of mmdet, mmseg or mmpretrain.
         image: a path, or a frame of a video, BGR, uint8 (H, W, 3).
         score_thr: least score of a detection that is drawn.
 
@@ -27,12 +28,15 @@ def infer(
     # The pipelines take arrays as BGR.
     is_path = isinstance(image, str)
     shown = read_image(Path(image)) if is_path else np.ascontiguousarray(image[..., ::-1])
+    meta = inferencer.model.dataset_meta
+    if inferencer.scope == 'mmpretrain':
+        sample = classify(inferencer, np.ascontiguousarray(shown[..., ::-1]))
+        return sample, draw_sample(shown, sample, meta)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')
         batch = next(iter(inferencer.preprocess([image])))
         # mmdet's: with paths
         (sample,) = inferencer.forward(batch[1] if inferencer.scope == 'mmdet' else batch)
-    meta = inferencer.model.dataset_meta
     return sample, draw_sample(shown, sample, meta, score_thr, is_frame=not is_path)
 
 

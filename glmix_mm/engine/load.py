@@ -17,29 +17,31 @@ from ..errors import UserError
 from ..visualization.images import read_image
 from ..visualization.predictions import draw_sample
 from .checkpoints import build_model, check_fit, read, weights_of
+from .classify import classify, make_classifier
 from .cli import find_device
 from .coco_results import coco_results
 from .config import config_mistakes, load_config
-from .predict import find_classes
+from .official import accept_official
+from .predict import find_classes, library_of
 
-LIBRARIES = ('mmdet', 'mmseg')
 COLOURS = ('rgb', 'bgr')
 Picture = str | Path | PIL.Image.Image | np.ndarray
 
 
 class Predictor:
-    """A detector or a segmentor that is called on images.
+    """A detector, a segmentor or a classifier that is called on images.
 
     Attributes:
-        model: mmdet's or mmseg's model, in evaluation mode.
+        model: the model of mmdet, mmseg or mmpretrain, in evaluation mode.
         classes: names.
     """
 
-    def __init__(self, model: nn.Module, library: str):
+    def __init__(self, model: nn.Module, library: str, inferencer: object = None):
         self.model = model
         self.classes = list(model.dataset_meta['classes'])
         self._library = library
-        self._loading = [step['type'] for step in self._first_steps()]
+        self._inferencer = inferencer  # of a classifier
+        self._loading = [] if inferencer else [step['type'] for step in self._first_steps()]
 
     def __repr__(self) -> str:
         parts = [self.model, getattr(self.model, 'backbone', None)]
@@ -58,14 +60,21 @@ class Predictor:
             color: the order of the channels of pixels, 'rgb' or 'bgr', as OpenCV reads them.
 
         Returns:
-            mmdet's ``DetDataSample`` (boxes, scores, labels and masks in ``pred_instances``) or
-            mmseg's ``SegDataSample`` (the label map in ``pred_sem_seg``), or a list of such.
+            mmdet's ``DetDataSample`` (boxes, scores, labels and masks in ``pred_instances``),
+            mmseg's ``SegDataSample`` (the label map in ``pred_sem_seg``) or mmpretrain's
+            ``DataSample`` (``pred_score``, a probability for each class, and ``pred_label``, the
+            best), or a list of such.
 
         Raises:
             UserError: an image cannot be read, or it is nothing of the above.
         """
         several = isinstance(image, (list, tuple))
-        images = [_for_pipeline(one, color) for one in (image if several else [image])]
+        images = image if several else [image]
+        if self._inferencer:
+            pixels = (np.ascontiguousarray(_read(one, color)[..., ::-1]) for one in images)
+            results = [classify(self._inferencer, one) for one in pixels]
+            return results if several else results[0]
+        images = [_for_pipeline(one, color) for one in images]
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
             if self._library == 'mmdet':
@@ -101,9 +110,7 @@ class Predictor:
         Raises:
             UserError: the image cannot be read.
         """
-        is_named = isinstance(image, (str, Path))
-        pixels = read_image(image) if is_named else to_rgb(image, color)
-        return draw_sample(pixels, result, self.model.dataset_meta, score_thr)
+        return draw_sample(_read(image, color), result, self.model.dataset_meta, score_thr)
 
     def to_coco(
         self,
@@ -126,11 +133,12 @@ class Predictor:
             height in pixels), ``area`` and, if there is a mask, ``segmentation`` (run lengths).
 
         Raises:
-            UserError: the result is of a segmentor, or there are not as many numbers as classes.
+            UserError: the result is of no detector, or there are not as many numbers as classes.
         """
         if self._library != 'mmdet':
             raise UserError(
-                'to_coco is for detectors; a label map is in result.pred_sem_seg.data (1, h, w)'
+                'to_coco is for detectors; a label map is in result.pred_sem_seg.data (1, h, w), '
+                'probabilities of the classes are in result.pred_score'
             )
         ids = list(category_ids or range(1, len(self.classes) + 1))
         if len(ids) != len(self.classes):
@@ -141,6 +149,12 @@ class Predictor:
         """Return the steps of the test pipelines that read an image."""
         cfg = self.model.cfg
         return [cfg.test_pipeline[0], cfg.test_dataloader.dataset.pipeline[0]]
+
+
+def _read(image: object, color: str) -> np.ndarray:
+    """Return the RGB pixels of a file, of an address, or of what :func:`to_rgb` takes."""
+    is_named = isinstance(image, (str, Path))
+    return read_image(image) if is_named else to_rgb(image, color)
 
 
 def _for_pipeline(image: object, color: str) -> str | np.ndarray:
@@ -199,7 +213,7 @@ def _pixels_of(image: PIL.Image.Image) -> np.ndarray:
 def load(
     config: str | Path, checkpoint: str | Path | None = None, device: str | None = None
 ) -> Predictor:
-    """Return a detector or a segmentor, ready for images.
+    """Return a detector, a segmentor or a classifier, ready for images.
 
     Args:
         config: a config file, or the name of one that comes with this package.
@@ -208,13 +222,11 @@ def load(
         device: 'cpu', 'cuda' or 'cuda:N'; by default CUDA's first one where there is one.
 
     Raises:
-        UserError: no such config or device, the config is of neither a detector nor a segmentor,
-            or the checkpoint does not fit it.
+        UserError: no such config or device, the config is of none of the three, or the checkpoint
+            does not fit it.
     """
     cfg = load_config(str(config))
-    library = cfg.get('default_scope')
-    if library not in LIBRARIES:
-        raise UserError(f'{cfg.filename} is for {library}; expected a detector or a segmentor')
+    library = library_of(cfg)
     device = str(find_device(device, 'device='))
     content = {}
     if checkpoint is None:
@@ -225,13 +237,16 @@ def load(
         )
     else:
         checkpoint = str(checkpoint)
-        content = read(checkpoint)
-        check_fit(build_model(cfg).state_dict(), content, checkpoint, cfg)
-    model = _build(cfg, device)
-    if content:
-        model.load_state_dict(weights_of(content, checkpoint), strict=False)
+        model = build_model(cfg)
+        content = accept_official(cfg, model, read(checkpoint), checkpoint)
+        check_fit(model.state_dict(), content, checkpoint, cfg)
+    state = weights_of(content, checkpoint) if content else {}
+    inferencer = make_classifier(cfg, state, device) if library == 'mmpretrain' else None
+    model = inferencer.model if inferencer else _build(cfg, device)
+    if state:
+        model.load_state_dict(state, strict=False)
     model.dataset_meta = find_classes(cfg, content, warnings.warn)
-    return Predictor(model, library)
+    return Predictor(model, library, inferencer)
 
 
 def _build(cfg: Config, device: str) -> nn.Module:

@@ -1,14 +1,16 @@
 """Fits a config to a data set of one's own: where its files are, and which classes it has.
 
 Where the files do not lie as the config says, they are looked for in the layouts that exporters and
-mmseg's users have. Classes come from the ``categories`` of the training annotations (detection), or
-from ``classes.txt`` beside the folders, a name a line in the order of the labels (segmentation).
+mmseg's users have. Classes come from the ``categories`` of the training annotations (detection),
+from ``classes.txt`` beside the folders, a name a line in the order of the labels (segmentation), or
+from the names of the folders of images (classification).
 """
 
 import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -21,6 +23,7 @@ from ..datasets.survey import of_all
 from ..datasets.survey_labels import refuse_other_archives, sample
 from ..errors import UserError
 from ..platform.loading import IGNORED
+from ..visualization.images import ENDINGS
 from ..visualization.palette import distinct_colours
 from .options import SPLITS, nested_dicts
 
@@ -44,11 +47,13 @@ PAIRS = (  # of folders of images and of label maps
     ('{}/images', '{}/labels'),
     ('{}/images', '{}/masks'),
 )
+ALL_IMAGES = ('images', 'img_dir', 'JPEGImages')  # folders that are no class's
 TRIED = 5  # images whose label map is looked for, to learn how label maps are named
 LABEL_MAPS_READ = 2000  # to find out how many labels there are
 DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
 INSTANCES = 'maskrcnn_glnet_4g_1x'
 SEGMENTATION = 'semfpn_glnet_4g_80k'
+CLASSIFICATION = 'imagenet/glnet_4g'
 
 
 def classes_from_data(cfg: Config) -> list[str]:
@@ -68,10 +73,12 @@ def classes_from_data(cfg: Config) -> list[str]:
         classes, notes = _use_coco(cfg)
     elif scope == 'mmseg':
         classes, notes = _use_label_maps(cfg)
+    elif scope == 'mmpretrain':
+        classes, notes = _use_image_folders(cfg)
     else:
         raise UserError(
-            f'--classes-from-data: {cfg.filename} is for {scope}; only the classes of '
-            "detectors (COCO's json) and segmentors (label maps) are read"
+            f'--classes-from-data: {cfg.filename} is for {scope}; only the classes of detectors '
+            "(COCO's json), segmentors (label maps) and classifiers (folders of images) are read"
         )
     set_classes(cfg, classes)
     return [*notes, f'{len(classes)} classes: {some(classes, SHOWN)}']
@@ -111,8 +118,13 @@ def suiting_config(folder: Path) -> str:
         return INSTANCES if boxes and all(box.get('segmentation') for box in boxes) else DETECTION
     if _find_pair(folder, 'train'):
         return SEGMENTATION
+    if _find_folders(folder, 'train'):
+        return CLASSIFICATION
     refuse_other_archives(str(folder))
-    expected = _expected('train', [*ANNOTATIONS, *map(' and '.join, PAIRS)])
+    if _are_unsplit(folder):
+        raise _expect_folders(folder, 'train')
+    ways = [*ANNOTATIONS, *map(' and '.join, PAIRS), '{}/CLASS/IMAGE']
+    expected = _expected('train', ways)
     raise UserError(f'{folder.absolute()}: {expected}')
 
 
@@ -287,6 +299,73 @@ def _name_labels(root: Path, found: set[int], ignored: int, looked: str) -> tupl
             'included: write them as 0, 1, ..., or name them in classes.txt'
         )
     return names, top == len(names)
+
+
+def _use_image_folders(cfg: Config) -> tuple[list[str], list[str]]:
+    """Set the data sets' type and folders, and what else counts classes; return these, and notes.
+
+    mmpretrain numbers classes in the order of the folders' names.
+    """
+    root = _root(cfg)
+    for split in SPLITS:
+        for dataset in _datasets(cfg, split):
+            folder = _find_folders(root, split)
+            if folder is None:
+                raise _expect_folders(root, split)
+            if dataset['type'] == 'ImageNet':  # which asks for ImageNet's own splits
+                dataset['type'] = 'CustomDataset'
+                dataset.pop('split', None)
+            dataset.update(data_prefix=folder, ann_file='')
+    folder = root / next(_datasets(cfg, 'train')).data_prefix
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    for preprocessor in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')):
+        if preprocessor and 'num_classes' in preprocessor:
+            preprocessor['num_classes'] = len(classes)
+    for metric in nested_dicts([cfg.get(f'{split}_evaluator') for split in SPLITS]):
+        topk = metric.get('topk', 1)
+        topk = topk if isinstance(topk, (list, tuple)) else [topk]
+        if max(topk) > len(classes):
+            metric['topk'] = tuple(k for k in topk if k <= len(classes)) or (1,)
+    return classes, [f'Classes from the folders of {folder}']
+
+
+def _find_folders(root: Path, split: str) -> str | None:
+    """Return the folder of a split, below the root, that holds folders of images, one a class."""
+    for name in SPLIT_NAMES['train' if split == 'train' else 'val']:
+        if len(_class_folders(root / name)) > 1:
+            return name
+    return None
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Return the first few folders in a folder that hold images; none if one is for all images."""
+    if not folder.is_dir() or any((folder / name).is_dir() for name in ALL_IMAGES):
+        return []
+    inside = (path for path in sorted(folder.iterdir()) if path.is_dir())
+    return list(islice((path.name for path in inside if _has_image(path)), TRIED))
+
+
+def _has_image(folder: Path) -> bool:
+    return any(path.suffix.lower() in ENDINGS for path in folder.rglob('*'))
+
+
+def _are_unsplit(root: Path) -> bool:
+    """Tell whether a folder holds folders of images that are no splits, so perhaps classes."""
+    names = _class_folders(root)
+    return len(names) > 1 and not any(name.startswith(('train', 'val', 'test')) for name in names)
+
+
+def _expect_folders(root: Path, split: str) -> UserError:
+    """Return the error for a classification set without a folder for the split."""
+    names = _class_folders(root)
+    if not _are_unsplit(root):
+        return UserError(
+            f'--classes-from-data: {root.absolute()}: {_expected(split, ["{}/CLASS/IMAGE"])}'
+        )
+    return UserError(
+        f'{root.absolute()}: its images lie in folders of classes ({some(names)}), but not split; '
+        'move a part of each class, such as a fifth, to val/CLASS and the rest to train/CLASS'
+    )
 
 
 def _candidates(split: str, patterns: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Predicts with a detector or a segmentor on one's own images and videos, for ``glmix predict``.
+"""Predicts with any of the models on one's own images and videos, for ``glmix predict``.
 
-From Python, mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` do the same; they are what
-runs here.
+From Python, mmdet's ``DetInferencer``, mmseg's ``MMSegInferencer`` and mmpretrain's
+``ImageClassificationInferencer`` do the same; they are what runs here.
 """
 
 import argparse
@@ -26,13 +26,23 @@ from ..platform.files import write_atomically
 from ..visualization.images import find_images, for_each, read_image, save_png
 from ..visualization.palette import distinct_colours
 from ..visualization.videos import is_video
-from .checkpoints import build_model, check_fit, note_of_classes, read, trained_meta
+from .checkpoints import (
+    build_model,
+    check_fit,
+    note_of_classes,
+    read,
+    trained_meta,
+    weights_of,
+)
+from .classify import class_results, make_classifier
 from .cli import find_device
 from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids
 from .config import config_mistakes, load_config
 from .infer import infer, label_map
+from .official import accept_official
 from .predict_video import predict_video
 
+LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 RESULTS = 'predictions.json'
 LABEL_MAPS = 'labels'  # folder
 
@@ -45,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
             images are done, that some could not be used.
     """
     parser = argparse.ArgumentParser(
-        description='Draw what a detector or a segmentor predicts, and write it as json.'
+        description='Draw what a detector, a segmentor or a classifier predicts; write it as json.'
     )
     parser.add_argument(
         'config', help='a config file, or the name of one that comes with this package'
@@ -78,22 +88,25 @@ def main(argv: Sequence[str]) -> None:
 
 
 def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseInferencer:
-    """Return mmdet's or mmseg's inferencer, with a checkpoint that is sure to fit.
+    """Return the inferencer of mmdet, mmseg or mmpretrain, with a checkpoint that is sure to fit.
 
     The inferencers themselves load what fits and leave the rest as it is. Classes are those of the
     checkpoint, or else of the config's test set; classes without colours get some.
 
     Raises:
-        UserError: the config is of neither a detector nor a segmentor, or the checkpoint does not
-            fit it.
+        UserError: the config is of none of these libraries, or the checkpoint does not fit it.
     """
-    scope = cfg.get('default_scope')
-    if scope not in ('mmdet', 'mmseg'):
-        raise UserError(f'{cfg.filename} is for {scope}; expected a detector or a segmentor')
+    scope = library_of(cfg)
     content = read(checkpoint)
     with config_mistakes(cfg.filename), warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
-        check_fit(build_model(cfg).state_dict(), content, checkpoint, cfg)
+        model = build_model(cfg)
+        content = accept_official(cfg, model, content, checkpoint)
+        check_fit(model.state_dict(), content, checkpoint, cfg)
+        if scope == 'mmpretrain':
+            inferencer = make_classifier(cfg, weights_of(content, checkpoint), device)
+            inferencer.model.dataset_meta = find_classes(cfg, content)
+            return inferencer
         if scope == 'mmdet':
             from mmdet.apis import DetInferencer
 
@@ -105,6 +118,21 @@ def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseIn
             inferencer.show_progress = False
     inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = find_classes(cfg, content)
     return inferencer
+
+
+def library_of(cfg: Config) -> str:
+    """Return which of the libraries a config is for.
+
+    Raises:
+        UserError: none of them.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in LIBRARIES:
+        raise UserError(
+            f'{cfg.filename} is for {scope}; expected default_scope to be one of '
+            f'{", ".join(LIBRARIES)}'
+        )
+    return scope
 
 
 def _note(text: str) -> None:
@@ -172,21 +200,28 @@ def predict(
     Raises:
         UserError: a result cannot be written; or, once all others are done, images were skipped.
     """
-    detector = inferencer.scope == 'mmdet'
+    detector, segments = (inferencer.scope == scope for scope in ('mmdet', 'mmseg'))
     classes = inferencer.model.dataset_meta['classes']
     numbers = category_numbers(classes, ids.categories)
     taken = [number for number in ids.images.values() if isinstance(number, int)]
     others = itertools.count(max(taken, default=0) + 1)
     results = dict(images=[])
-    if detector:
+    if segments:
+        results.update(classes=classes)
+    else:
         categories = [
             dict(id=number, name=name) for number, name in zip(numbers, classes, strict=True)
         ]
         results.update(categories=categories, annotations=[])
-    else:
-        results.update(classes=classes)
+
+    def add(found: list[dict]) -> None:
+        for entry in found:
+            number = len(results['annotations']) + 1
+            results['annotations'].append(dict(id=number, iscrowd=0, **entry))
 
     def work(path: Path, name: str) -> None:
+        if is_video(path) and not (detector or segments):
+            raise UserError(f'{path}: is a video; a classifier takes images alone')
         if is_video(path):
             predict_video(inferencer, path, out, name, score_thr, numbers)
             return
@@ -196,9 +231,9 @@ def predict(
         image = next(others) if known is None else known
         record = dict(id=image, file_name=str(path), height=height, width=width)
         if detector:
-            for found in coco_results(sample.pred_instances, image, numbers, score_thr):
-                number = len(results['annotations']) + 1
-                results['annotations'].append(dict(id=number, iscrowd=0, **found))
+            add(coco_results(sample.pred_instances, image, numbers, score_thr))
+        elif not segments:
+            add(class_results(sample, image, numbers))
         else:
             record['label_map'] = f'{LABEL_MAPS}/{name}.png'
             labels = label_map(sample)

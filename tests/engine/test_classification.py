@@ -1,5 +1,6 @@
 """tools/train.py and tools/test.py on a tiny classifier, from folders of images to accuracies."""
 
+import json
 import pickle
 import re
 
@@ -7,14 +8,18 @@ import golden
 import numpy as np
 import pytest
 import torch
+from mmpretrain import ImageClassificationInferencer
 from PIL import Image
 from test_testing import read_scores, test
 from test_training import read_log, train
 
+from glmix_mm import load
 from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
+from glmix_mm.engine.predict import main as predict
 from glmix_mm.engine.train import main
+from glmix_mm.errors import UserError
 from glmix_mm.models.classifier import official_weights
 from glmix_mm.platform.checkpoint import read_checkpoint
 
@@ -128,3 +133,50 @@ def test_another_class_count_and_missing_labels(nano_classifier, image_root, tmp
     assert train(nano_classifier, image_root, tmp_path / 'wd', *options) == 1
     assert 'model.head.in_channels is 64' in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / 'wd').exists()
+
+
+def test_predictions_and_load_are_what_the_model_says(
+    nano_classifier, image_root, classifier_run, tmp_path
+):
+    weights, out = str(classifier_run / 'epoch_2.pth'), tmp_path / 'out'
+    images = sorted((image_root / 'imagenet/val').rglob('*.png'))
+    broken = tmp_path / 'broken.png'
+    broken.write_bytes(b'no image')
+    arguments = [nano_classifier, weights, *map(str, [*images, broken]), '--out', str(out)]
+    assert run(predict, arguments) == 1  # one was skipped
+    content = json.loads((out / 'predictions.json').read_text())
+    names = {entry['id']: entry['name'] for entry in content['categories']}
+    assert list(names.values()) == ['dark', 'light']
+    assert [entry['file_name'] for entry in content['images']] == list(map(str, images))
+    inferencer = ImageClassificationInferencer(nano_classifier, weights, device='cpu')
+    model = load(nano_classifier, weights, 'cpu')
+    for image, entry, result in zip(images, content['images'], model(images), strict=True):
+        found = [a for a in content['annotations'] if a['image_id'] == entry['id']]
+        (expected,) = inferencer(str(image))
+        assert names[found[0]['category_id']] == expected['pred_class']
+        assert found[0]['score'] == pytest.approx(expected['pred_score'])
+        assert sum(a['score'] for a in found) == pytest.approx(1)
+        np.testing.assert_array_equal(result.pred_score.numpy(), expected['pred_scores'])
+        drawn = model.draw(image, result)
+        assert (drawn == np.asarray(Image.open(out / f'{image.stem}.png'))).all()
+        assert torch.equal(model(Image.open(image)).pred_score, result.pred_score)
+    assert model.classes == ['dark', 'light']
+    with pytest.raises(UserError, match='to_coco is for detectors'):
+        model.to_coco(result)
+
+
+def test_official_weights_predict(fcvit_classifier, official, image_root):
+    image = min((image_root / 'imagenet/val').rglob('*.png'))
+    model = build_model(load_config(fcvit_classifier))
+    state = official_weights(model, torch.load(official), official)
+    loaded = load(fcvit_classifier, official, 'cpu')
+    assert torch.equal(loaded.model.head.fc.weight, state['head.fc.weight'])
+    assert loaded(image).pred_score.sum() == pytest.approx(1)
+
+
+def test_a_video_is_no_image(nano_classifier, classifier_run, tmp_path, capsys):
+    (tmp_path / 'film.mp4').write_bytes(b'')
+    weights = str(classifier_run / 'epoch_2.pth')
+    arguments = [nano_classifier, weights, str(tmp_path / 'film.mp4'), '--out', str(tmp_path)]
+    assert run(predict, arguments) == 1
+    assert 'film.mp4: is a video' in capsys.readouterr().err

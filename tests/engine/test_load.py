@@ -189,10 +189,12 @@ def test_without_weights_it_says_so(photos):
             model(image)
 
 
-def test_mistakes(nano_detector, segmentor_weights):
+def test_mistakes(nano_detector, segmentor_weights, tmp_path):
+    other = tmp_path / 'other.py'
+    other.write_text("default_scope = 'mmpose'")
     for arguments, message in (
         (['maskrcn_glnet_4g_3x'], 'no such config: .*did you mean'),
-        (['imagenet/glnet_4g'], 'is for mmpretrain; expected a detector or a segmentor'),
+        ([other], 'is for mmpose; expected .* mmdet, mmseg, mmpretrain'),
         ([nano_detector, segmentor_weights], 'does not fit'),
         ([nano_detector, None, 'tpu'], '^device=tpu: expected cpu, cuda or cuda:N'),
     ):

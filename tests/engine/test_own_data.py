@@ -169,7 +169,7 @@ def test_mistakes_say_what_was_looked_for(boxes, maps, tmp_path):
     message = failure('maskrcnn_glnet_4g_1x', empty)
     assert 'nothing found for train; expected annotations/instances_{}2017.json; ' in message
     assert 'expected images/{} and annotations/{}; ' in failure('semfpn_glnet_4g_80k', empty)
-    assert 'only the classes of detectors' in failure('imagenet/glnet_4g', boxes)
+    assert '{}/CLASS/IMAGE ({} being train or training)' in failure('imagenet/glnet_4g', boxes)
     (boxes / 'annotations/instances_val2017.json').unlink()
     assert 'nothing found for val' in failure('maskrcnn_glnet_4g_1x', boxes)
     for path in (maps / 'annotations/training').iterdir():
@@ -224,3 +224,52 @@ def test_a_folder_of_something_else(tmp_path, capsys):
     (tmp_path / 'a.txt').touch()
     assert run(check_data, [str(tmp_path)]) == 1
     assert 'nothing found for train; expected annotations' in capsys.readouterr().err
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return a set of three classes, in the layout of torchvision's ImageFolder."""
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 3), ('val', 2)):
+        for name in ('wren', 'owl', 'tit [blue]'):
+            folder = tmp_path / 'birds' / split / name
+            folder.mkdir(parents=True)
+            for number in range(count + (name == 'owl')):
+                pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f'{number}.png')
+    return tmp_path / 'birds'
+
+
+@pytest.mark.parametrize('name', ['imagenet/glnet_4g', 'imagenet/fcvit_tiny'])
+def test_a_classifier_gets_the_names_everywhere(name, folders):
+    cfg, notes = fitted(name, folders)
+    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 3
+    assert cfg.val_evaluator.topk == cfg.test_evaluator.topk == (1,)
+    for dataset in datasets(cfg):
+        assert list(dataset.metainfo.classes) == ['owl', 'tit [blue]', 'wren']
+    assert notes[0].endswith(f'folders of {folders}/train')
+    counts = check_datasets(cfg, ['train', 'val', 'test'], notes.append)
+    assert counts == dict(train=10, val=7, test=7)
+
+
+def test_a_folder_of_class_folders_is_checked_alone(folders, capsys):
+    assert run(check_data, [str(folders)]) == 0
+    out = capsys.readouterr().out
+    assert 'train data: 10 images of 3 classes, from 3 (tit [blue]) to 4 (owl) each' in out
+    assert 'val data: all 7 images opened' in out
+    assert f'train {own_data.CLASSIFICATION} --data-root {folders}' in out.splitlines()[-1]
+    (folders / 'val/owl/0.png').write_bytes(b'no image')
+    for path in (folders / 'train').rglob('*.png'):
+        Image.fromarray(np.full((40, 50), 4095, np.uint16)).save(path)
+    assert run(check_data, [str(folders)]) == 1
+    out = capsys.readouterr().out
+    assert '1 of the 7 images looked at cannot be read' in out and 'hold 12 bits' in out
+
+
+def test_class_folders_without_splits(folders, capsys):
+    assert run(check_data, [str(folders / 'train')]) == 1
+    message = capsys.readouterr().err
+    assert "'owl', 'tit [blue]', 'wren'" in message and 'val/CLASS' in message
+    assert 'val/CLASS' in failure('imagenet/glnet_4g', folders / 'train')
+    shutil.rmtree(folders / 'val')
+    assert 'nothing found for val' in failure('imagenet/glnet_4g', folders)
