@@ -6,6 +6,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).parent
 
@@ -13,6 +14,33 @@ ROOT = Path(__file__).parent
 def requirements(name):
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
+
+
+HOOK = ROOT / 'glmix_mm' / 'platform' / 'startup.py'  # which says why it is needed
+
+
+def write_startup(folder, source):
+    """Let each Python process run the start-up hook's source, from the folder of packages."""
+    (folder / '_glmix_mm_startup.py').write_text(source, encoding='utf-8')
+    (folder / '_glmix_mm_startup.pth').write_text('import _glmix_mm_startup\n')
+
+
+class EditableWithStartup(editable_wheel):
+    """Adds the start-up hook to an installation that runs the checkout's own files."""
+
+    def _install_namespaces(self, installation_dir, pth_prefix):
+        super()._install_namespaces(installation_dir, pth_prefix)
+        # The checkout's file as it is then; nothing once the checkout is gone.
+        source = f"""
+path = {str(HOOK)!r}
+try:
+    with open(path, encoding='utf-8') as file:
+        code = file.read()
+except OSError:
+    code = ''
+exec(compile(code, path, 'exec'))
+"""
+        write_startup(Path(installation_dir), source)
 
 
 class BuildWithConfigs(build_py):
@@ -30,10 +58,7 @@ class BuildWithConfigs(build_py):
             shutil.copytree(ROOT / folder, inside, ignore=ignore)
         for name in ('model-index.yml', 'README.md'):  # the metafiles name the latter
             shutil.copyfile(ROOT / name, target / 'glmix_mm' / '.mim' / name)
-        # See glmix_mm/platform/startup.py for why.
-        hook = ROOT / 'glmix_mm' / 'platform' / 'startup.py'
-        shutil.copyfile(hook, target / '_glmix_mm_startup.py')
-        (target / '_glmix_mm_startup.pth').write_text('import _glmix_mm_startup\n')
+        write_startup(target, HOOK.read_text(encoding='utf-8'))
 
 
 setup(
@@ -59,6 +84,6 @@ setup(
         'tests': requirements('tests'),
         'docs': requirements('docs'),
     },
-    cmdclass={'build_py': BuildWithConfigs},
+    cmdclass={'build_py': BuildWithConfigs, 'editable_wheel': EditableWithStartup},
     zip_safe=False,
 )

@@ -265,6 +265,16 @@ def check_ops(facts: dict) -> Finding:
     return Finding('ops', ERROR, found['error'], LITE_ALONE)
 
 
+def check_startup(facts: dict) -> Finding:
+    """Whether Python serves ops and config names before anyone imports this package."""
+    if not facts['startup']['installed']:
+        text = "not installed: mmdet's and mmseg's own tools need `import glmix_mm` first"
+        return Finding('start-up', WARNING, text, 'install glmix_mm with pip')
+    if facts['startup']['switch'] == '0':
+        return Finding('start-up', WARNING, 'switched off by GLMIX_STARTUP=0', 'unset it')
+    return Finding('start-up', OK, "mmdet's and mmseg's own tools run as they are")
+
+
 def check_gpu(facts: dict) -> Finding:
     """Which GPUs torch can use."""
     found = facts['probe'].get('gpu', {})
@@ -350,6 +360,7 @@ CHECKS: tuple[Callable[[dict], Finding], ...] = (
     check_packages,
     check_imports,
     check_ops,
+    check_startup,
     check_gpu,
     check_precision,
     check_disk,

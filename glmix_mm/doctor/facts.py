@@ -41,7 +41,8 @@ def collect(config: str, data_root: str | None = None) -> dict:
 
     Returns:
         ``config``, ``python``, ``distributions`` (version by pip's name, None where there is none),
-        ``disk`` (bytes), ``driver`` (whether NVIDIA's is there) and ``probe`` (by topic of
+        ``disk`` (bytes), ``driver`` (whether NVIDIA's is there), ``startup`` (whether the start-up
+        hook is installed, and what the environment says of it) and ``probe`` (by topic of
         ``probe.py``).
     """
     return dict(
@@ -50,6 +51,9 @@ def collect(config: str, data_root: str | None = None) -> dict:
         distributions=distributions(),
         disk=disk(Path()),
         driver=shutil.which('nvidia-smi') is not None,
+        startup=dict(
+            installed='_glmix_mm_startup' in sys.modules, switch=os.environ.get('GLMIX_STARTUP')
+        ),
         probe=run_probe(config, data_root),
     )
 

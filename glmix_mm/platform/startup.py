@@ -4,9 +4,10 @@ Gaps have to be closed before anyone imports ``glmix_mm``: mmdet's own ``tools/t
 ``mmcv.ops`` (which needs the compiled ``mmcv._ext``) in its first lines, a config's
 ``_base_ = 'glmix_mm::...'`` is resolved before its ``custom_imports`` are, and mmdet's and mmseg's
 inferencers take a name for one of their own models. An installed wheel
-therefore carries this file as ``_glmix_mm_startup.py``, with a ``.pth`` line that imports it, so
-it runs at the start of every Python process: standard library only, nothing imported early,
-nothing replaced that exists. ``import glmix_mm`` calls :func:`install` as well.
+therefore carries this file as ``_glmix_mm_startup.py``, and an editable installation one that runs
+it, with a ``.pth`` line that imports it. So it runs at the start of every Python process: standard
+library only, nothing imported early, nothing replaced that exists; ``GLMIX_STARTUP=0`` in the
+environment leaves it out. ``import glmix_mm`` calls :func:`install` as well.
 
 It should take no time there, so what Python has not loaded by then is imported where it is used,
 and the finders and the loader are plain classes: ``importlib.abc`` alone takes 8 to 70 ms.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXTENSION = 'mmcv._ext'
+SWITCH = 'GLMIX_STARTUP'
 CONFIG_PREFIX = 'glmix_mm::'
 CLASSIFIERS = ('imagenet', 'ablation')  # folders of configs
 
@@ -193,4 +195,7 @@ def install() -> None:
 
 
 if __name__ == '_glmix_mm_startup':
-    install()
+    import os  # loaded by then
+
+    if os.environ.get(SWITCH) != '0':
+        install()

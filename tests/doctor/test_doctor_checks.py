@@ -63,6 +63,7 @@ def good():
         distributions=dict(VERSIONS),
         disk=dict(free=50e9, shared=8 * 2**30),
         driver=True,
+        startup=dict(installed=True, switch=None),
         probe={
             **{name: dict(version=VERSIONS.get(name) or '1.0', file='x') for name in IMPORTED},
             'numpy bridge': dict(sum=2.0),
@@ -297,6 +298,8 @@ def test_a_good_machine_passes():
             'the demo does not',
         ),
         ('precision', {'probe/gpu/bf16': False}, 'ok', 'float16', ''),
+        ('start-up', {'startup/installed': False}, 'warning', 'not installed', 'with pip'),
+        ('start-up', {'startup/switch': '0'}, 'warning', 'GLMIX_STARTUP=0', 'unset it'),
         ('disk', {'disk/free': 0.3e9}, 'error', '0.3 GB free', '--work-dir'),
         ('disk', {'disk/free': 2e9}, 'error', '5 checkpoints of 0.56 GB', '--work-dir'),
         ('disk', {'disk/free': 2e9, 'config': 'my.py'}, 'warning', '5 checkpoints', '--work-dir'),

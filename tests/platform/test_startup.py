@@ -28,9 +28,9 @@ from glmix_mm.platform.startup import find_forked_package
 ROOT = Path(__file__).parents[2]
 
 
-def run(python, *arguments, cwd, code=0):
+def run(python, *arguments, cwd, code=0, **variables):
     command = [str(python), *map(str, arguments)]
-    env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'} | variables
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -56,20 +56,32 @@ def outside(tmp_path_factory):
     archive = next(folder.glob('glmix_mm-*.tar.gz'))
     run(*pip, 'wheel', *flags, '--wheel-dir', folder / 'checkout', source, cwd=folder)
     run(*pip, 'wheel', *flags, '--wheel-dir', folder, archive, cwd=folder)
-    venv.create(folder / 'venv', with_pip=False, symlinks=True)
-    python = folder / 'venv' / 'bin' / 'python'
-    site = Path(
-        run(
-            python, '-c', "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
-        ).strip()
-    )
-    wheel = next(folder.glob('glmix_mm-*.whl'))
+    return install(next(folder.glob('glmix_mm-*.whl')), folder / 'venv')
+
+
+def install(wheel, folder):
+    """Return a new Python that has a wheel, and everything else from this one's packages."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / 'bin' / 'python'
+    find = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(python, '-c', find, cwd=folder).strip())
+    pip = (sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check')
+    flags = ('--no-deps', '--no-index')
     run(*pip, '--python', python, 'install', *flags, wheel, cwd=folder)
     # The other packages; a plain path entry, so that their own .pth files stay out, but for that
     # of setuptools: mmengine needs distutils, which Python 3.12 dropped.
     shim = 'import _distutils_hack; _distutils_hack.add_shim()'
     (site / 'others.pth').write_text(f'{sysconfig.get_path("purelib")}\n{shim}\n')
     return python
+
+
+@pytest.fixture(scope='module')
+def editable(outside):
+    """A Python that has an editable installation of the source beside that of ``outside``."""
+    folder = outside.parents[2]
+    build = f'from setuptools import build_meta; build_meta.build_editable({str(folder)!r})'
+    run(sys.executable, '-c', build, cwd=folder / 'source')
+    return install(next(folder.glob('*editable*.whl')), folder / 'editable')
 
 
 def test_the_source_archive_gives_the_wheel_of_the_checkout(outside):
@@ -209,6 +221,33 @@ def test_hooks_cost_nothing_and_import_nothing(outside, tmp_path):
 
 def test_ops_are_served_before_glmix_mm_is_imported(outside, tmp_path):
     run(outside, '-c', 'import mmdet.apis, mmseg.apis', cwd=tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['outside', 'editable'])
+def test_both_installations_have_the_hook_and_its_switch(kind, request, tmp_path):
+    python = request.getfixturevalue(kind)
+    (tmp_path / 'mine.py').write_text("_base_ = 'glmix_mm::maskrcnn_glnet_4g_1x'\n")
+    code = """
+import mmcv.ops
+from mmengine.config import Config
+print(Config.fromfile('mine.py', import_custom_modules=False).model.type)
+"""
+    assert run(python, '-c', code, cwd=tmp_path).splitlines()[-1] == 'MaskRCNN'
+    off = run(python, '-c', code, cwd=tmp_path, code=1, GLMIX_STARTUP='0')
+    assert "No module named 'mmcv._ext'" in off
+
+
+def test_the_editable_installation_runs_the_checkout(editable, tmp_path):
+    source = editable.parents[2] / 'source'
+    code = 'import glmix_mm; print(glmix_mm.__file__); print(glmix_mm.platform.config_root())'
+    package, configs = run(editable, '-c', code, cwd=tmp_path).splitlines()[-2:]
+    assert Path(package) == source / 'glmix_mm' / '__init__.py'
+    assert Path(configs) == source / 'configs'
+    (source / 'glmix_mm').rename(source / 'elsewhere')
+    try:  # a checkout that is gone takes nothing else with it
+        assert run(editable, '-c', 'print(1)', cwd=tmp_path).strip() == '1'
+    finally:
+        (source / 'elsewhere').rename(source / 'glmix_mm')
 
 
 def test_configs_by_name(tmp_path):
