@@ -1,6 +1,7 @@
 """How the command lines take options and end: one clear line for a mistake that a user can mend."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -30,7 +31,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with harmless_hidden():
+        with contextlib.nullcontext() if '--debug' in argv else harmless_hidden():
             return main(argv) or 0
     except UserError as error:
         if '--debug' in argv:

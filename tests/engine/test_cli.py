@@ -1,6 +1,7 @@
 """How the command lines end: status, and last line of stderr."""
 
 import argparse
+import logging
 import os
 import pickle
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import print_log
+from mmengine.registry import FUNCTIONS, DefaultScope
 
 from glmix_mm.engine.cli import make_parser, one_line, parse, run
 from glmix_mm.errors import UserError
@@ -106,3 +109,22 @@ def test_the_tools_end_with_that_line_from_any_folder(tool, tmp_path):
     assert last.startswith('error: no such config: maskrcn_glnet_4g_3x.py')
     assert 'Traceback' not in done.stderr
     assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+def test_warnings_that_mean_nothing_are_hidden(capsys):
+    """mmengine's about registries that mmdet lacks, in every logger; others stay."""
+
+    def main(argv):
+        with (
+            DefaultScope.overwrite_default_scope('mmdet'),
+            FUNCTIONS.switch_scope_and_registry('mmdet'),
+        ):
+            print_log('a warning that matters', 'current', logging.WARNING)
+
+    factory = logging.getLogRecordFactory()
+    assert run(main, []) == 0
+    out = capsys.readouterr().out
+    assert 'a warning that matters' in out and 'registry' not in out
+    assert logging.getLogRecordFactory() is factory
+    assert run(main, ['--debug']) == 0
+    assert 'Failed to search registry' in capsys.readouterr().out
