@@ -51,7 +51,6 @@ class Signals:
         self.training = False
         self._alone = alone
         self._speaks = speaks
-        self._process = os.getpid()
 
     def __call__(self, signum: int, frame) -> None:
         """Handle a signal.
@@ -59,15 +58,13 @@ class Signals:
         Raises:
             Interrupted: there is no step to wait for, or this is the second Ctrl-C.
         """
-        if os.getpid() != self._process:
-            self._in_worker(signum)
-            return
         name = signal.Signals(signum).name
-        if not self.training:
+        forking = _forks.mask is not None  # what a hook of a fork raises is lost
+        if not self.training and not forking:
             said = f'stopped by {name} before the first step' if self._speaks else ''
             raise Interrupted(said, signum)
         # torchrun repeats a Ctrl-C that the terminal has sent already.
-        if self.received and signum == signal.SIGINT and self._alone:
+        if self.received and signum == signal.SIGINT and self._alone and not forking:
             raise Interrupted('stopped at once by a second Ctrl-C; nothing was saved', signum)
         if not self.received and self._speaks:
             when = 'after this step' if self._alone else 'with the other processes, in a few steps'
@@ -75,12 +72,55 @@ class Signals:
             os.write(2, f'{name}: stopping {when}\n'.encode())
         self.received = self.received or signum
 
-    @staticmethod
-    def _in_worker(signum: int) -> None:
-        """Do in a forked data-loading worker what a worker of PyTorch is to do."""
-        if signum == signal.SIGTERM:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
+
+class Forks(threading.local):
+    """Lets the processes that a training forks do without its signal handlers.
+
+    Python passes over the signals that reach a forked process before its first line has run, and
+    ``multiprocessing.Pool`` ends its processes with SIGTERM whatever they do: one that passes over
+    it is waited for without end. So a thread that forks blocks the signals, and the new process
+    takes them again once it has its own handlers: for SIGTERM the one from before the training.
+    Ctrl-C, which a terminal sends to all processes, is the training's: a pool would wait without
+    end for the result of a process that it ended.
+
+    Attributes:
+        mask: the signals that this thread had blocked before the fork under way, or None.
+    """
+
+    before = None  # the handlers from before the training, of all threads; None without one
+    registered = False
+    mask = None
+
+    def install(self, before: dict) -> None:
+        """From now on there is a training; handlers of forks can't be removed, only do nothing."""
+        if hasattr(os, 'register_at_fork') and not Forks.registered:
+            os.register_at_fork(
+                before=self.block, after_in_parent=self.unblock, after_in_child=self.reset
+            )
+            Forks.registered = True
+        Forks.before = before
+
+    def block(self) -> None:
+        """Before a fork."""
+        if Forks.before is not None:
+            self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def unblock(self) -> None:
+        """After a fork."""
+        if self.mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+            self.mask = None
+
+    def reset(self) -> None:
+        """Set the new process's handlers, before any signal can reach it."""
+        if self.mask is not None and Forks.before is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, Forks.before[signal.SIGTERM])
+            Forks.before = None
+        self.unblock()
+
+
+_forks = Forks()
 
 
 @contextmanager
@@ -94,12 +134,16 @@ def kept_signals(launcher: str) -> Iterator[Signals]:
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {signum: signal.signal(signum, signals) for signum in SIGNALS}
+    before = {signum: signal.getsignal(signum) or signal.SIG_DFL for signum in SIGNALS}
+    _forks.install(before)
     try:
+        for signum in SIGNALS:
+            signal.signal(signum, signals)
         yield signals
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler or signal.SIG_DFL)
+            signal.signal(signum, handler)
+        Forks.before = None
 
 
 class InterruptHook(Hook):

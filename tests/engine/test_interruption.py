@@ -6,6 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,85 @@ def test_a_second_ctrl_c_ends_the_run_at_once(capfd):
             signal.raise_signal(signal.SIGINT)
     assert signals.received == signal.SIGINT
     assert capfd.readouterr().err == 'SIGINT: stopping after this step\n'
+
+
+def killed_at_once(results):
+    """Fork processes that each get a SIGTERM before their first line has run; add their ends."""
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            time.sleep(2)
+            os._exit(1)
+        os.kill(child, signal.SIGTERM)
+        results.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+@pytest.mark.parametrize('in_thread', [False, True])
+def test_a_forked_process_obeys_a_signal_from_its_first_moment(in_thread):
+    results = []
+    with kept_signals('none') as signals:
+        signals.training = True
+        if in_thread:
+            forking = threading.Thread(target=killed_at_once, args=[results])
+            forking.start()
+            forking.join()
+        else:
+            killed_at_once(results)
+        assert not signals.received
+        signal.raise_signal(signal.SIGTERM)  # still taken here
+        assert signals.received == signal.SIGTERM
+    assert results == 20 * [-signal.SIGTERM]
+
+
+def state_in_fork():
+    """Return the handlers and the blocked signals of a forked process, as text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        handlers = [signal.getsignal(signum) for signum in interruption.SIGNALS]
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        os.write(writing, repr([*map(str, handlers), sorted(blocked)]).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        return file.read()
+
+
+def test_outside_a_training_forks_are_as_ever():
+    before = state_in_fork()
+    with kept_signals('none'):
+        own, ignored = str(signal.default_int_handler), str(signal.SIG_IGN)
+        assert state_in_fork() == before.replace(own, ignored)  # Ctrl-C is the training's
+    assert state_in_fork() == before
+
+
+def test_a_signal_in_the_middle_of_a_fork_is_kept():
+    with kept_signals('none') as signals:
+        interruption._forks.block()
+        signal.raise_signal(signal.SIGTERM)
+        assert not signals.received
+        interruption._forks.unblock()  # an exception in this hook would be lost
+        assert signals.received == signal.SIGTERM
+
+
+def test_ctrl_c_in_a_terminal_leaves_a_process_pool_its_work():
+    code = (
+        'import multiprocessing, os, signal, time\n'
+        'from glmix_mm.engine.interruption import kept_signals\n'
+        'with kept_signals("none") as signals, multiprocessing.Pool(2) as pool:\n'
+        '    signals.training = True\n'
+        '    result = pool.map_async(time.sleep, [0.5, 0.5])\n'
+        '    time.sleep(0.2)\n'
+        '    os.killpg(0, signal.SIGINT)\n'
+        '    result.get(20)\n'
+        '    print(signals.received)\n'
+    )
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, start_new_session=True
+    )
+    assert done.stdout == f'{int(signal.SIGINT)}\n', done.stderr
 
 
 @pytest.mark.parametrize('speaks', [True, False])
