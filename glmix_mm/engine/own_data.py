@@ -53,7 +53,7 @@ LABEL_MAPS_READ = 2000  # to find out how many labels there are
 DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
 INSTANCES = 'maskrcnn_glnet_4g_1x'
 SEGMENTATION = 'semfpn_glnet_4g_80k'
-CLASSIFICATION = 'imagenet/glnet_4g'
+CLASSIFICATION = '_base_/finetune/classifier'
 
 
 def classes_from_data(cfg: Config) -> list[str]:

@@ -1,7 +1,7 @@
 """The pages build without a warning, and what they name is there.
 
-That their commands and snippets run is for test_commands.py, test_deploy_page.py,
-test_own_data_page.py, test_proofs.py, test_set_up.py and test_snippets.py.
+That their commands and snippets run is for test_classify_page.py, test_commands.py,
+test_deploy_page.py, test_own_data_page.py, test_proofs.py, test_set_up.py and test_snippets.py.
 """
 
 import os
