@@ -166,8 +166,8 @@ def most_objects(model: Mapping) -> int:
     """
     settings = (model.get('train_cfg') or {}).get('rcnn') or []
     stages = settings if isinstance(settings, (list, tuple)) else [settings]
-    samplers = [stage['sampler'] for stage in stages if stage.get('sampler')]
-    quotas = [int(sampler['num'] * sampler['pos_fraction']) for sampler in samplers]
+    samplers = [stage.get('sampler') or {} for stage in stages]
+    quotas = [int(s['num'] * s['pos_fraction']) for s in samplers if 'pos_fraction' in s]
     return max([OBJECTS, *quotas])
 
 
@@ -272,6 +272,7 @@ class Prober:
         return time.perf_counter() - start
 
     def _step(self, images: Tensor, targets: Sequence) -> None:
+        targets = copy.deepcopy(targets)  # some heads change theirs
         with self.wrapper.optim_context(self.model):
             loss, _ = self.model.parse_losses(self.model.loss(images, targets))
         self.wrapper.update_params(loss)

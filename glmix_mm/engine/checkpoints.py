@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -107,7 +108,11 @@ def check_fit(expected: Mapping[str, Tensor], checkpoint: Mapping, path: str, cf
     """
     # mmengine ignores these counters; checkpoints of frozen batch norms may lack them.
     counters = [key for key in expected if key.endswith('num_batches_tracked')]
-    difference = compare_states(expected, weights_of(checkpoint, path), optional=counters)
+    state = weights_of(checkpoint, path)
+    difference = compare_states(expected, state, optional=counters)
+    if difference.unexpected:
+        state = _without_second_names(state, expected)
+        difference = compare_states(expected, state, optional=counters)
     if not difference:
         return
     origin = describe_origin(checkpoint)
@@ -116,6 +121,20 @@ def check_fit(expected: Mapping[str, Tensor], checkpoint: Mapping, path: str, cf
         f'{path} does not fit {cfg.filename} ({describe_model(cfg.model)}): '
         f'{difference.describe()}; {is_of}give the config that it was trained with'
     )
+
+
+def _without_second_names(state: Mapping[str, Tensor], expected: Mapping) -> dict[str, Tensor]:
+    """Leave out unexpected tensors that only repeat an expected one.
+
+    A model may give a part a second name when its weights are initialised, as mmdet's DDQ does.
+    """
+    known = [tensor for key, tensor in state.items() if key in expected]
+
+    def repeats(tensor: Tensor) -> bool:
+        alike = (one for one in known if (one.shape, one.dtype) == (tensor.shape, tensor.dtype))
+        return any(torch.equal(one, tensor) for one in alike)
+
+    return {key: one for key, one in state.items() if key in expected or not repeats(one)}
 
 
 def check_overlap(

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.structures import BaseDataElement, InstanceData
 
 from ..datasets.coco import read_coco
 from ..datasets.layout import build_unread, unwrap
 from ..datasets.paths import Place
 from ..errors import UserError
+from ..visualization.predictions import panoptic_segments
 
 
 class KnownIds(NamedTuple):
@@ -60,14 +63,31 @@ def category_numbers(classes: Sequence[str], categories: Mapping[str, int]) -> l
     return list(range(1, len(classes) + 1))
 
 
+def objects_of(sample: BaseDataElement, num_classes: int) -> InstanceData:
+    """Return what a detector found; of one that gives a panoptic map alone its segments, score 1.
+
+    Args:
+        sample: mmdet's, with predictions.
+        num_classes: of the model.
+    """
+    from mmdet.structures.mask import mask2bbox
+
+    if 'pred_instances' in sample:
+        return sample.pred_instances
+    segments = panoptic_segments(sample.pred_panoptic_seg, num_classes)
+    masks, labels = torch.from_numpy(segments.masks), torch.from_numpy(segments.labels)
+    scores = torch.ones(len(labels))
+    return InstanceData(bboxes=mask2bbox(masks), scores=scores, labels=labels, masks=masks)
+
+
 def coco_results(
     found: Mapping, image_id: int | str, numbers: Sequence[int], score_thr: float = 0.0
 ) -> list[dict]:
     """Return an image's detections as ``pycocotools`` loads results.
 
     Args:
-        found: mmdet's ``pred_instances``: boxes (n, 4), x1, y1, x2, y2 in px, scores and labels
-            (n); with masks also these, (n, H, W).
+        found: as :func:`objects_of` returns it: boxes (n, 4), x1, y1, x2, y2 in px, scores and
+            labels (n); with masks also these, (n, H, W).
         image_id: of the image.
         numbers: each class's category, as :func:`category_numbers` returns them.
         score_thr: least score.

@@ -19,7 +19,7 @@ from ..visualization.predictions import draw_sample
 from .checkpoints import build_model, check_fit, read, weights_of
 from .classify import classify, make_classifier
 from .cli import find_device
-from .coco_results import coco_results
+from .coco_results import coco_results, objects_of
 from .config import config_mistakes, load_config
 from .official import accept_official
 from .predict import find_classes, library_of
@@ -143,7 +143,8 @@ class Predictor:
         ids = list(category_ids or range(1, len(self.classes) + 1))
         if len(ids) != len(self.classes):
             raise UserError(f'found {len(ids)} category_ids; expected {len(self.classes)}')
-        return coco_results(result.pred_instances, image_id, ids, score_thr)
+        found = objects_of(result, len(ids))
+        return coco_results(found, image_id, ids, score_thr)
 
     def _first_steps(self) -> list[dict]:
         """Return the steps of the test pipelines that read an image."""

@@ -36,7 +36,7 @@ from .checkpoints import (
 )
 from .classify import class_results, make_classifier
 from .cli import find_device
-from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids
+from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids, objects_of
 from .config import config_mistakes, load_config
 from .infer import infer, label_map
 from .official import accept_official
@@ -231,7 +231,8 @@ def predict(
         image = next(others) if known is None else known
         record = dict(id=image, file_name=str(path), height=height, width=width)
         if detector:
-            add(coco_results(sample.pred_instances, image, numbers, score_thr))
+            found = objects_of(sample, len(classes))
+            add(coco_results(found, image, numbers, score_thr))
         elif not segments:
             add(class_results(sample, image, numbers))
         else:

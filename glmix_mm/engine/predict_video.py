@@ -12,7 +12,7 @@ from ..platform.files import write_atomically
 from ..visualization.images import save_png
 from ..visualization.predictions import draw_legend
 from ..visualization.videos import Video, video_writer
-from .coco_results import coco_results
+from .coco_results import coco_results, objects_of
 from .infer import infer, label_map
 
 LEGEND_WIDTH = 640  # pixels
@@ -57,7 +57,8 @@ def predict_video(
             writer.write(picture)
             record = dict(frame=len(records), seconds=len(records) / video.frames_per_second)
             if inferencer.scope == 'mmdet':
-                found = coco_results(sample.pred_instances, record['frame'], numbers, score_thr)
+                found = objects_of(sample, len(classes))
+                found = coco_results(found, record['frame'], numbers, score_thr)
                 record['annotations'] = [
                     dict(one, iscrowd=0, name=names[one['category_id']]) for one in found
                 ]

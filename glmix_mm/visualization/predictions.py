@@ -105,7 +105,7 @@ def draw_sample(
     if 'pred_label' in sample:
         return _name_class(image, sample, classes, palette)
     if 'pred_panoptic_seg' in sample:
-        return draw_found(image, _segments(sample.pred_panoptic_seg, len(classes)), classes)
+        return draw_found(image, panoptic_segments(sample.pred_panoptic_seg, len(classes)), classes)
     kind = 'sem_seg' if 'pred_sem_seg' in sample else 'instances'
     parts = [f'gt_{kind}'] if with_truth and f'gt_{kind}' in sample else []
     found = [sample.get(name) for name in (*parts, f'pred_{kind}')]
@@ -122,8 +122,8 @@ def draw_sample(
     return add_legend(picture, names, colours) if present else picture
 
 
-def _segments(panoptic: PixelData, num_classes: int) -> InstanceData:
-    """Return the segments of mmdet's panoptic map: labels and masks."""
+def panoptic_segments(panoptic: PixelData, num_classes: int) -> InstanceData:
+    """Return the segments of mmdet's panoptic map: labels (n) and masks (n, H, W), numpy's."""
     from mmdet.evaluation.functional import INSTANCE_OFFSET
 
     segments = _array(panoptic.sem_seg)[0]

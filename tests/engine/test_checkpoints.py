@@ -39,6 +39,14 @@ def test_batch_counters_may_be_missing():
     checkpoints.check_fit(EXPECTED, dict(state_dict=state), 'a.pth', CFG)
 
 
+def test_a_second_name_of_a_part_is_no_misfit():
+    again = {f'again.{key}': value.clone() for key, value in EXPECTED.items()}
+    checkpoints.check_fit(EXPECTED, dict(state_dict=EXPECTED | again), 'a.pth', CFG)
+    again['again.0.weight'] += 1
+    with pytest.raises(UserError, match=r'1 unexpected \(again\.0\.weight\)'):
+        checkpoints.check_fit(EXPECTED, dict(state_dict=EXPECTED | again), 'a.pth', CFG)
+
+
 def test_a_misfit_is_described():
     state = dict(EXPECTED)
     del state['0.bias']

@@ -4,12 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from PIL import Image
+from pycocotools import mask as run_lengths
 
 from glmix_mm import load
 from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES
 from glmix_mm.engine import predict, test, train
+from glmix_mm.engine.checkpoints import build_model
 from glmix_mm.engine.cli import run
+from glmix_mm.engine.config import load_config
 from glmix_mm.models.glnet import ARCHS
 
 CHANNELS = list(ARCHS['nano'].channels)
@@ -32,7 +37,8 @@ DETECTION = (
 metainfo = dict(classes={DEMO_CLASSES})
 load, pack = dict(type='LoadImageFromFile'), dict(type='PackDetInputs')
 resize = dict(type='Resize', scale=({SIZE}, {SIZE}), keep_ratio=True)
-boxes = dict(type='LoadAnnotations', with_bbox=True, with_mask='mask' in '{{name}}')
+with_mask = '{{name}}'.startswith(('mask', 'rtmdet/rtmdet-ins'))
+boxes = dict(type='LoadAnnotations', with_bbox=True, with_mask=with_mask)
 train_dataloader = dict(**loader, batch_size=2, sampler=sampler, batch_sampler=None,
     dataset=dict(metainfo=metainfo, pipeline=[load, boxes, resize, pack]))
 val_dataloader = dict(**loader, batch_size=2,
@@ -90,7 +96,11 @@ model = dict(
     decode_head=dict(in_channels={CHANNELS}, channels=32, num_classes={len(DEMO_SEG_CLASSES)}))
 """
 )
+TWO_LAYERS = SMALL_LAYERS.replace('num_layers=1', 'num_layers=2')
+DDQ = DETR.replace(f'decoder={SMALL_LAYERS}', f'decoder={TWO_LAYERS}')
 DETECTORS = {
+    'ddq/ddq-detr-4scale_r50_8xb2-12e_coco': DDQ,
+    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco': RTMDET,
     'dino/dino-4scale_r50_8xb2-12e_coco': DETR,
     'deformable_detr/deformable-detr_r50_16xb2-50e_coco': DETR,
     'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco': DETR,
@@ -131,6 +141,28 @@ def test_a_detector(name, demo_root, tmp_path):
     assert image['id'] == int(photo.stem)
     np.testing.assert_allclose([one['score'] for one in same], scores, atol=1e-5)
     assert [one['category_id'] for one in same] == expected.labels.add(1).tolist()
+
+
+def test_a_panoptic_map(demo_root, tmp_path):
+    """The segments are told as objects; together they are the map."""
+    name = 'mask2former/mask2former_r50_8xb2-lsj-50e_coco'
+    config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
+    maps_alone = 'test_cfg=dict(panoptic_on=True, instance_on=False, object_mask_thr=0, '
+    settings = DETECTION.replace('{name}', name) + MASK2FORMER.replace('test_cfg=dict(', maps_alone)
+    config.write_text(f"_base_ = 'mmdet::{name}.py'\n{settings}")
+    torch.manual_seed(0)
+    torch.save(build_model(load_config(str(config))).state_dict(), checkpoint)
+    photo = sorted((demo_root / 'coco' / 'val2017').iterdir())[0]
+    call(predict, config, checkpoint, photo, '--out', tmp_path / 'out', '--device', 'cpu')
+    found = json.loads((tmp_path / 'out' / 'predictions.json').read_text())['annotations']
+    expected = load(config, checkpoint, 'cpu')(photo).pred_panoptic_seg.sem_seg[0].numpy()
+    drawn = np.full_like(expected, CLASSES)
+    for one in found:
+        mask = run_lengths.decode(one['segmentation']) > 0
+        x, y, width, height = map(int, one['bbox'])
+        assert mask[y : y + height, x : x + width].sum() == mask.sum() == one['area']
+        drawn[mask] = one['category_id'] - 1
+    assert (drawn == expected % INSTANCE_OFFSET).all() and found
 
 
 def test_a_segmentor(demo_root, tmp_path):

@@ -205,6 +205,8 @@ def test_mask_heads_get_as_many_regions_as_are_sampled():
     assert most_objects(config('maskrcnn_glnet_4g_3x').model) == 128
     assert most_objects(config('cascademaskrcnn_dilateformer_tiny_3x').model) == 128
     assert most_objects(config('semfpn_glnet_nano').model) == 7
+    all_taken = dict(sampler=dict(type='PseudoSampler'))  # as Sparse R-CNN has it
+    assert most_objects(dict(train_cfg=dict(rpn=None, rcnn=[all_taken] * 2))) == 7
 
 
 def test_a_measured_step_grows_in_proportion_to_its_images():
