@@ -132,12 +132,12 @@ def check_single_image(cfg: Config, model: nn.Module, option: str) -> None:
     for name, module in model.named_modules():
         if isinstance(module, (_NormBase, nn.GroupNorm)):
             module.register_forward_pre_hook(lambda *_, name=name: seen.append(name))
-    image = torch.zeros(1, 3, *training_shape(cfg))
     try:
+        image = torch.zeros(1, 3, *training_shape(cfg))
         model.loss(image, make_targets(model, image))
     except Exception as error:
         if ONE_VALUE not in str(error):
-            return  # training itself will say it, with real targets
+            return  # the shape is not known, or training itself will say it, with real targets
         raise UserError(
             f'{cfg.filename}: with one image in a batch, the norm model.{seen[-1]} sees one value '
             'of each channel (a map of 1 x 1), which torch refuses; set --cfg-options '

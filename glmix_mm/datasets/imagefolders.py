@@ -7,6 +7,7 @@ from itertools import chain
 from mmcv.image.geometric import cv2_interp_codes, pillow_interp_codes
 from mmengine.dataset import BaseDataset
 
+from ..commands import spelled
 from ..errors import UserError
 from ..models.evaluation import check_interpolation
 from .paths import IMAGENET_LAYOUT, Place, read_lines, require_images, some
@@ -115,7 +116,7 @@ def _class_folders(dataset: BaseDataset, place: Place) -> list[str]:
         f'{place.split} data: {os.path.abspath(root)} has no labels: it holds {len(images)} images '
         f'and no folder for each class, and there is no {os.path.abspath(listed)} with lines such '
         'as "ILSVRC2012_val_00000001.JPEG 65"; sort the images into a folder for each class, or '
-        'write this file'
+        f'write this file; without labels, {spelled("predict")} CONFIG CHECKPOINT {root}'
     )
 
 

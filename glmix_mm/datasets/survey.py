@@ -19,9 +19,16 @@ from ..platform.loading import read_bytes
 HEADERS = 5000  # images whose size is read: about 0.1 ms each
 DECODED = 400  # images, or label maps, that are decoded: about 5 ms each
 DEEP = 50  # images that may have 16 bits a sample
-DARK = 2**12  # of 16 bits; read as 8 bits, less is at most 15 of 255
+# Bits of 16; read as 8, 12 bits are at most 15 of 255 and 14 bits at most 63.
+DARK, DIM = 12, 14
 THREADS = 4  # decoding, and waiting for a disk, lets others work
-SIXTEEN = ('.png', '.tif', '.tiff')  # endings of files that can have 16 bits a sample
+SIXTEEN = (
+    '.png',
+    '.tif',
+    '.tiff',
+    '.pgm',
+    '.ppm',
+)  # endings of files that can have 16 bits a sample
 # What Pillow raises for files that are damaged or no images.
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
@@ -135,29 +142,31 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ORIENTATION, 1) if known else 1
 
 
-def find_dark(paths: Sequence[str]) -> list[str]:
-    """Say whether images of 16 bits a sample hold numbers of 12 or fewer, as cameras write them.
+def survey_depth(survey: Survey, paths: Sequence[str]) -> None:
+    """Look whether images of 16 bits a sample use them: cameras and microscopes write 10 to 14.
 
-    Training keeps the upper 8 of 16 bits, of which such images use at most 4.
+    Training keeps the upper 8 of 16 bits, of which 12 bits leave 4. What was found is added.
 
     Args:
-        paths: of images, of which a few are read.
-
-    Returns:
-        What has to be mended: one text, or none.
+        survey: of the images.
+        paths: of the images, of which a few are read.
     """
     paths = evenly([path for path in paths if path.lower().endswith(SIXTEEN)], DEEP)
     read = in_threads(lambda path: cv2.imread(path, cv2.IMREAD_UNCHANGED), paths)
     tops = [int(pixels.max()) for pixels in read if pixels is not None and pixels.dtype == 'uint16']
-    if not tops or max(tops) >= DARK:
-        return []
-    top = max(tops)
-    return [
+    bits = max(tops, default=2**16 - 1).bit_length()
+    if bits > DIM:
+        return
+    text = (
         f'images such as {os.path.abspath(paths[0])} have 16 bits, but no value of the {len(tops)} '
-        f'looked at is above {top}, so they hold {top.bit_length()} bits; training reads the upper '
-        f'8 of 16, at most {top >> 8} of 255 here, which is black: multiply the values by '
-        f'{2 ** (16 - top.bit_length())}, or save images of 8 bits'
-    ]
+        f'looked at is above {max(tops)}, so they hold {bits} bits; training reads the upper 8 of '
+        f'16, at most {max(tops) >> 8} of 255 here: multiply the values by {2 ** (16 - bits)}, or '
+        'save images of 8 bits'
+    )
+    if bits > DARK:
+        survey.notes.append(f'warning: {text}')
+    else:
+        survey.problems.append(text)
 
 
 def survey_images(
@@ -190,7 +199,7 @@ def survey_images(
         f'{of_all(len(headers), len(names))} images opened, {of_all(len(decoded), len(names))} '
         'decoded'
     )
-    survey.problems += find_dark([os.path.join(folder, name) for name in names])
+    survey_depth(survey, [os.path.join(folder, name) for name in names])
     good = {name: size for name, size in found.items() if not isinstance(size, UserError)}
     wrong = [name for name, size in good.items() if sizes and sizes[name] != size]
     if wrong:

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import UserError
 from ..platform.images import JPEG_START, decode_image
 from ..platform.loading import read_bytes
-from .survey import Survey, evenly, find_dark, in_threads, of_all, read_size
+from .survey import Survey, evenly, in_threads, of_all, read_size, survey_depth
 
 SHOWN = 12  # labels that a note lists
 HANDFUL = 5  # classes; of so few any may be rare
@@ -123,7 +123,7 @@ def survey_label_maps(
         note = f'{len(unseen)} of {len(classes)} classes not seen in these: {names}'
         many = len(classes) > HANDFUL and 2 * len(unseen) > len(classes)
         survey.notes.append(f'warning: {note}{_steps(counts, ignored)}' if many else note)
-    survey.problems += find_dark([image for image, _ in pairs])
+    survey_depth(survey, [image for image, _ in pairs])
     _compare_sizes(survey, pairs)
     return survey
 

@@ -212,9 +212,28 @@ def _use_label_maps(cfg: Config) -> tuple[list[str], list[str]]:
     for step in nested_dicts([*filter(None, loaders), cfg.get('tta_pipeline')]):
         if step.get('type') == 'LoadAnnotations':
             step.pop('reduce_zero_label', None)
+    _set_outputs(cfg, classes)
     zero = '0 is ignored, 1 is the first class' if reduce else '0 is the first class'
     source = root / CLASSES if (root / CLASSES).is_file() else f'the labels of {folder}'
     return classes, [*shared, f'Classes from {source} ({looked} label maps read); label {zero}']
+
+
+def _set_outputs(cfg: Config, classes: Sequence[str]) -> None:
+    """Set the number of outputs of mmseg's heads that state it besides ``num_classes``.
+
+    Raises:
+        UserError: a head has one output, which tells two classes apart, and there are not two.
+    """
+    for head in nested_dicts(cfg.model):
+        outputs, count = head.get('out_channels'), head.get('num_classes')
+        if outputs == 1 and count and len(classes) != 2:
+            raise UserError(
+                f'{cfg.filename}: a {head.get("type")} has out_channels=1, for two classes, but '
+                f'the data have {len(classes)} ({some(classes)}); leave out_channels out, and '
+                'use_sigmoid of its loss'
+            )
+        if outputs and outputs not in (1, len(classes)) and outputs == count:
+            head['out_channels'] = len(classes)
 
 
 def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> None:

@@ -235,19 +235,22 @@ def test_few_classes_may_be_rare(root):
     assert not any('warning' in note for note in notes)
 
 
-@pytest.mark.parametrize(('factor', 'bits'), [(16, 12), (257, None)])
+@pytest.mark.parametrize(('factor', 'bits'), [(4, 10), (16, 12), (64, 14), (257, None)])
 def test_images_of_16_bits(root, factor, bits):
     for path in (root / IMAGES).iterdir():
         grey = np.asarray(Image.open(path).convert('L'), np.uint16)
         grey[0, 0] = 255
         Image.fromarray(grey * factor).save(path.with_suffix('.png'))
         path.unlink()
-    cfg = make_config(root, img_suffix='.png')
-    if bits is None:
-        check_datasets(cfg, ['train'])
+    cfg, notes = make_config(root, img_suffix='.png'), []
+    if bits in (None, 14):
+        check_datasets(cfg, ['train'], notes.append)
     else:
-        assert f'hold {bits} bits; ' in failure(cfg)
-        assert 'multiply the values by 16' in failure(cfg)
+        notes.append(failure(cfg))
+    found = [note for note in notes if f'hold {bits} bits; ' in note]
+    assert len(found) == (bits is not None)
+    assert all(f'multiply the values by {2 ** (16 - bits)}' in note for note in found)
+    assert all(('warning: ' in note) == (bits == 14) for note in found)
 
 
 def test_label_maps_of_16_bits(root):

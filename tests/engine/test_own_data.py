@@ -226,6 +226,19 @@ def test_a_folder_of_something_else(tmp_path, capsys):
     assert 'nothing found for train; expected annotations' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('outputs', [1, 150])
+def test_outputs_of_a_head_go_with_the_classes(outputs, maps):
+    cfg = copy.deepcopy(loaded('semfpn_glnet_4g_80k'))
+    cfg.model.decode_head.out_channels = outputs
+    apply_data_root(cfg, str(maps))
+    if outputs == 150:
+        own_data.classes_from_data(cfg)
+        assert cfg.model.decode_head.out_channels == cfg.model.decode_head.num_classes == 6
+        return
+    with pytest.raises(UserError, match=r'out_channels=1, for two classes, .* have 6'):
+        own_data.classes_from_data(cfg)
+
+
 @pytest.fixture
 def folders(tmp_path):
     """Return a set of three classes, in the layout of torchvision's ImageFolder."""

@@ -138,3 +138,15 @@ def test_one_image_left_over(nano_segmentor, demo_root, tmp_path, capsys):
     option = 'train_dataloader.drop_last=True'
     assert option in capsys.readouterr().err
     assert run(train, [*arguments, '--cfg-options', option]) == 0
+
+
+def test_one_image_of_unknown_size(nano_segmentor, demo_root, tmp_path):
+    """Where no step of the pipeline tells the size, one image a batch is not refused for it."""
+    cfg = load_config(nano_segmentor, {'train_dataloader.batch_size': 1})
+    steps = cfg.train_dataloader.dataset.pipeline
+    kinds = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
+    cfg.train_dataloader.dataset.pipeline = [step for step in steps if step.type in kinds]
+    cfg.model.decode_head.pool_scales = (2, 3)
+    cfg.dump(tmp_path / 'plain.py')
+    arguments = ['--data-root', str(demo_root), '--work-dir', str(tmp_path), '--from-scratch']
+    assert run(train, [str(tmp_path / 'plain.py'), *arguments]) == 0
