@@ -266,26 +266,32 @@ def describe_origin(checkpoint: Mapping) -> str:
 
 
 def model_settings(meta: Mapping) -> dict:
-    """Return the entry ``model`` of the config in a checkpoint's record; it is read, not run.
+    """Return the entry ``model`` of the config in a checkpoint's record."""
+    found = settings_of(meta).get('model')
+    return found if isinstance(found, dict) else {}
+
+
+def settings_of(meta: Mapping) -> dict:
+    """Return the config in a checkpoint's record; it is read, not run.
 
     What is not a literal in it becomes None.
     """
     try:
-        statements = ast.parse(meta.get('cfg') or meta.get('config') or '').body
-        found = [
-            _literal(statement.value)
-            for statement in statements
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model'
-        ]
+        return {
+            ast.unparse(statement.targets[0]): _literal(statement.value)
+            for statement in ast.parse(meta.get('cfg') or meta.get('config') or '').body
+            if isinstance(statement, ast.Assign)
+        }
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return {}
-    return found[0] if found and isinstance(found[0], dict) else {}
 
 
 def _literal(node: ast.expr):
     """Return the value of a literal, or of ``dict(...)`` of literals; None for anything else."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
         return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k}
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_literal(item) for item in node.elts]
     try:

@@ -16,6 +16,7 @@ from ..platform.files import TEMPORARY, write_atomically
 from ..platform.states import is_finite
 from .checkpoints import read, weights_of
 from .replay import DONE_IN_EPOCH, VALIDATED
+from .run_folder import id_in, id_of
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')  # of the checkpoints that mmengine saves
 INTERRUPTED = 'interrupted.pth'  # saved by a signal; goes when the next of those is saved
@@ -29,25 +30,30 @@ def find_latest(work_dir: str | Path) -> tuple[str, dict, list[str]] | None:
     """Return the newest checkpoint from which a training run can go on.
 
     The one that mmengine noted comes first, then the others by falling number. Those that can't
-    be resumed are passed over.
+    be resumed, or that another run saved than the one that started here last, are passed over.
 
     Args:
         work_dir: the run's folder.
 
     Returns:
-        Path, content, and why newer ones were passed over; None if the folder has no checkpoint.
+        Path, content, and why newer ones were passed over; None if the folder has no checkpoint
+        of this run.
 
     Raises:
         UserError: there are checkpoints, but none to go on from.
     """
-    paths = saved_checkpoints(Path(work_dir))
-    failures = []
+    paths, own = saved_checkpoints(Path(work_dir)), id_in(work_dir)
+    failures, others = [], []
     for path in paths:
         try:
-            return str(path), read_resumable(str(path)), failures
+            checkpoint = read_resumable(str(path))
         except UserError as error:
             failures.append(str(error))
-    if failures:
+            continue
+        if not own or id_of(checkpoint) == own:
+            return str(path), checkpoint, failures + others
+        others.append(f'{path}: saved by another run')
+    if failures and not others:
         raise UserError(
             f'--resume: none of the {len(paths)} checkpoints in {Path(work_dir).absolute()} can '
             f'be resumed; the newest: {failures[0]}'

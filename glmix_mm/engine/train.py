@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
@@ -22,7 +24,14 @@ from .cli import make_parser, parse
 from .config import config_mistakes, load_config
 from .hardware import GIB, Budget, fit_to_hardware
 from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
-from .launch import build_runner, disk_guard, is_first, is_first_on_machine, start_processes
+from .launch import (
+    build_runner,
+    disk_guard,
+    is_first,
+    is_first_on_machine,
+    make_work_dir,
+    start_processes,
+)
 from .official import accept_official
 from .options import (
     apply_data_root,
@@ -39,7 +48,9 @@ from .options import (
 )
 from .own_data import classes_from_data
 from .replay import EXACT_LOOPS, WORKER_START
-from .resume import find_latest, read_resumable
+from .resume import find_latest, read_resumable, saved_checkpoints
+from .resumed_config import describe_changes, describe_end
+from .run_folder import RUN_ID, id_of, new_run_id, own_folder
 from .strategies import check_same_strategy, fit_strategy
 
 AUTO = 'auto'
@@ -174,7 +185,8 @@ def train(
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
     model = build_model(cfg)
-    notes += choose_start(cfg, resume, model)
+    start = choose_start(cfg, resume, model)
+    notes += start.notes
     avoid = _avoid_single_image(cfg, images.get('train'))
     if avoid and not (budget and budget.memory):  # which chooses another batch
         check_single_image(cfg, model, avoid)
@@ -182,6 +194,8 @@ def train(
         if dry_run and cfg.launcher == 'none' and images.get('train') is None:
             images['train'] = _count_images(cfg)
         notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
+    if cfg.resume:
+        notes += describe_changes(cfg, start.meta, cfg.load_from) + describe_end(cfg, start.meta)
     if dry_run:
         print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
         return None
@@ -190,9 +204,13 @@ def train(
     _use_exact_loop(cfg)
     use_checked_metrics(cfg)
     fit_strategy(cfg)
+    make_work_dir(cfg.work_dir)
+    first = is_first(cfg.launcher)
+    owned = own_folder(cfg.work_dir, start.run_id) if first else nullcontext()
     guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg)
-    with guards[0], guards[1], guards[2], kept_signals(cfg.launcher) as signals:
+    with guards[0], owned, guards[1], guards[2], kept_signals(cfg.launcher) as signals:
         runner = build_runner(cfg)
+        runner.message_hub.update_info(RUN_ID, start.run_id)
         runner.register_hook(InterruptHook(signals))
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
@@ -228,16 +246,28 @@ def _count_images(cfg: Config) -> int:
         return len(DATASETS.build(cfg.train_dataloader.dataset))
 
 
-def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]:
+@dataclass(frozen=True)
+class Start:
+    """How a run starts.
+
+    Attributes:
+        notes: what there is to say about it.
+        run_id: the id of the run that goes on, or of a new one.
+        meta: the record of the checkpoint that is resumed.
+    """
+
+    notes: list[str]
+    run_id: str
+    meta: Mapping
+
+
+def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> Start:
     """Set the config's ``resume`` and ``load_from``, after checking that their file fits.
 
     Args:
         cfg: the config.
         resume: as in :func:`train`.
         model: the config's model.
-
-    Returns:
-        What there is to say about the choice.
 
     Raises:
         UserError: the checkpoint is missing, unreadable, or not of this model and data set.
@@ -256,7 +286,8 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
             check_same_strategy(cfg, checkpoint, path)
             cfg.resume, cfg.load_from = True, path
             notes += [f'Passed over: {failure}' for failure in failures]
-            return [*notes, *_take_seed(cfg, checkpoint), f'Resuming from {path}']
+            notes += [*_take_seed(cfg, checkpoint), f'Resuming from {path}']
+            return Start(notes, id_of(checkpoint), checkpoint['meta'])
         notes.append(f'Nothing to resume in {cfg.work_dir}: training starts.')
     cfg.resume = False
     if cfg.get('load_from'):
@@ -264,7 +295,19 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> list[str]
         notes.append(check_overlap(expected, content, cfg.load_from, cfg))
     for name in pretrained_checkpoints(cfg.model):
         check_pretrained(name)
-    return notes
+    return Start(notes + _name_others(cfg.work_dir), new_run_id(), {})
+
+
+def _name_others(work_dir: str) -> list[str]:
+    """Return a note if the folder of a run that starts holds checkpoints of another one."""
+    others = saved_checkpoints(Path(work_dir))
+    if not others:
+        return []
+    return [
+        f"{work_dir} holds another run's checkpoints ({len(others)}, the newest {others[0].name}): "
+        'this run starts anew and will overwrite those of the same names, and --resume will not '
+        f'go on with them. To keep them, take another --work-dir; to go on: --resume {others[0]}'
+    ]
 
 
 def _take_seed(cfg: Config, checkpoint: Mapping) -> list[str]:
