@@ -8,12 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mmengine.config import Config
 
+from ..engine.options import nested_dicts
 from ..errors import UserError
 from ..platform.loading import IGNORED
 from .layout import unwrap
 
 KEY = 'ignore_index'
 HEADS = ('decode_head', 'auxiliary_head')
+# Losses that have a label of their own besides the one that their head tells them.
+LOSSES = {
+    'DiceLoss': KEY,
+    'HuasdorffDistanceLoss': KEY,
+    'TverskyLoss': KEY,
+    'OhemCrossEntropy': 'ignore_label',
+}
 # Steps of a pipeline that know the label, and under which name.
 STEPS = {
     'RandomCrop': KEY,
@@ -48,7 +56,7 @@ def share_ignored_label(cfg: Config) -> list[str]:
         metrics = [(key, m) for key, m in metrics if KEY in m or m.get('type') == 'IoUMetric']
         _share([*metrics, *_data(cfg, split)], label, changed)
     if label != IGNORED:
-        changed += _pad(cfg, label)
+        changed += [*_set_losses(heads, label), *_pad(cfg, label)]
     return [f'{KEY} is {label}; set as well: {", ".join(changed)}'] if changed else []
 
 
@@ -65,6 +73,16 @@ def _share(parts: Iterable[tuple[str, dict]], default: int, changed: list[str]) 
             part[KEY] = label
             changed.append(f'{key}.{KEY}')
     return label
+
+
+def _set_losses(heads: Mapping, label: int) -> Iterator[str]:
+    """Set the label of losses, and of heads within heads; yield the keys."""
+    for key, head in _parts(heads):
+        for settings in nested_dicts(head):
+            name = LOSSES.get(settings.get('type'), KEY if 'num_classes' in settings else None)
+            if name and settings.get(name) != label:
+                settings[name] = label
+                yield f'{key}: {settings.get("type")}.{name}'
 
 
 def _pad(cfg: Config, label: int) -> Iterator[str]:

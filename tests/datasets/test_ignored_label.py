@@ -17,7 +17,17 @@ def make_config(head=None, data=None, metric=None, val_data=None):
             default_scope='mmseg',
             model=dict(
                 data_preprocessor=dict(seg_pad_val=255),
-                decode_head=[dict(), dict(own(head))],
+                decode_head=[
+                    dict(kernel_generate_head=dict(type='FCNHead', num_classes=2)),
+                    dict(
+                        own(head),
+                        loss_decode=[
+                            dict(type='DiceLoss'),
+                            dict(type='OhemCrossEntropy'),
+                            dict(type='CrossEntropyLoss'),
+                        ],
+                    ),
+                ],
                 auxiliary_head=dict(),
             ),
             train_dataloader=dict(
@@ -41,6 +51,9 @@ def test_a_label_that_one_part_states_is_everyones(stated):
     assert cfg.model.data_preprocessor.seg_pad_val == 250
     assert data.pipeline[0].ignore_index == 250
     assert data.pipeline[1].pad_val == dict(img=7, seg=250)
+    dice, hard, plain = cfg.model.decode_head[1].loss_decode
+    assert (dice.ignore_index, hard.ignore_label, 'ignore_index' in plain) == (250, 250, False)
+    assert cfg.model.decode_head[0].kernel_generate_head.ignore_index == 250
     assert share_ignored_label(cfg) == []  # all are told
 
 
