@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -181,11 +182,15 @@ def save_predictions(cfg: Config, out: str) -> None:
     """Save the predictions before they are scored: one file, or a label map per image.
 
     Raises:
-        UserError: the path does not suit the task.
+        UserError: the path does not suit the task, or cannot be written to.
     """
     suffix = Path(out).suffix
+    path = Path(out).absolute()
+    there = next(parent for parent in path.parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f'--out {out}: {there} is not a folder that can be written to')
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    label_maps = [metric for metric in metrics if metric.get('type') == 'IoUMetric']
+    label_maps = [metric for metric in metrics if str(metric.get('type')).endswith('IoUMetric')]
     classifies = cfg.get('default_scope') == 'mmpretrain'
     if label_maps:
         if suffix in ('.json', *PICKLES) or Path(out).is_file():
@@ -203,6 +208,8 @@ def save_predictions(cfg: Config, out: str) -> None:
         ends = '.pkl' if classifies else '.json or .pkl'
         task = 'classification' if classifies else 'detection'
         raise UserError(f'--out {out}: {task} saves one file, which must end in {ends}')
+    if not label_maps and path.is_dir():
+        raise UserError(f'--out {out}: is a folder; give the name of a file')
     if not label_maps:  # first: a metric that fails must not lose what was inferred
         cfg.test_evaluator = [dump, *metrics]
 

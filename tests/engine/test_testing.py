@@ -299,6 +299,8 @@ def test_a_config_without_augmentation(
     [
         ('det', 'folder', 'detection saves one file, which must end in .json or .pkl'),
         ('seg', 'file.pkl', 'segmentation saves one PNG per image, so give a folder'),
+        ('det', f'{__file__}/results.json', f'{__file__} is not a folder'),
+        ('seg', f'{__file__}/maps', f'{__file__} is not a folder'),
     ],
 )
 def test_an_output_that_does_not_suit_the_task(
@@ -307,6 +309,9 @@ def test_an_output_that_does_not_suit_the_task(
     config = nano_detector if kind == 'det' else nano_segmentor
     assert test(config, 'any.pth', demo_root, tmp_path, '--out', out) == 1
     assert expected in capsys.readouterr().err
+    (tmp_path / 'folder.json').mkdir()
+    assert test(nano_detector, 'any.pth', demo_root, tmp_path, '--out', tmp_path / 'folder.json')
+    assert 'folder.json: is a folder' in capsys.readouterr().err
 
 
 def test_published_checkpoints_without_a_state_dict_key(
