@@ -139,7 +139,8 @@ def _check_folders(dataset: BaseDataset, names: list[str], classes: Sequence[str
     if empty:
         raise UserError(
             f'{root}: {len(empty)} of the {len(names)} class folders hold no image '
-            f'({some(empty)}); expected files in {", ".join(sorted(dataset.extensions))}'
+            f'({some(empty)}); expected files in {", ".join(sorted(dataset.extensions))}: add '
+            'some, or delete the folders'
         )
 
 
