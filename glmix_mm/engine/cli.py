@@ -1,6 +1,7 @@
 """How the command lines take options and end: one clear line for a mistake that a user can mend."""
 
 import argparse
+import ast
 import contextlib
 import os
 import signal
@@ -105,6 +106,28 @@ class OptionsAction(DictAction):
                 'train_dataloader.batch_size=4 or model.backbone.out_indices="[1,2,3]"; '
                 f'{one_line(error)}'
             ) from error
+
+    @staticmethod
+    def _parse_iterable(val: str):
+        """Read a value; mmengine's own reading leaves dicts as strings."""
+        if not val.lstrip('[( ').startswith(('dict(', '{')):
+            return DictAction._parse_iterable(val)
+        try:
+            return _literal(ast.parse(val.strip(), mode='eval').body)
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(f'{val} is not a dict of plain values: {one_line(error)}') from error
+
+
+def _literal(node: ast.expr):
+    """Evaluate a literal in which dicts may be written as ``dict(key=value)``."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Dict):
+        return dict(zip(map(_literal, node.keys), map(_literal, node.values), strict=True))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+        return {pair.arg: _literal(pair.value) for pair in node.keywords}
+    return ast.literal_eval(node)
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

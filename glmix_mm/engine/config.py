@@ -1,9 +1,8 @@
 """Loads configs, with a clear line for every way in which that fails."""
 
 import copy
-import difflib
-import inspect
 import os
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,25 +10,21 @@ from pathlib import Path
 from types import FrameType
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from ..errors import UserError
 from ..platform import config_root, resolve_config
 from ..platform.startup import CONFIG_PREFIX
 from .cli import one_line
+from .config_keys import (
+    ENTRIES,
+    OLD_KEYS,
+    argument_advice,
+    did_you_mean,
+    refuse_dead_keys,
+)
 
 ENDINGS = ('.py', '.json', '.yaml', '.yml')
-# Top-level entries that mmengine reads from a config besides the runner's own arguments.
-OTHER_ENTRIES = (
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-)
 # What mmengine raises for an option that does not fit the config's structure.
 MERGE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -48,6 +43,7 @@ def load_config(name: str, options: Mapping | None = None) -> Config:
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
+        refuse_dead_keys(path)
     except UserError:
         raise
     except Exception as error:  # a config is code: anything can happen in it
@@ -102,18 +98,15 @@ def _not_found(name: str, path: Path) -> str:
     return f'no such config: {name}; {looked}{did_you_mean(wanted, names)}'
 
 
-def did_you_mean(wanted: str, names) -> str:
-    """Return '; did you mean A, B or C?' with the names most like the wanted one, or ''."""
-    near = difflib.get_close_matches(wanted, sorted(names), n=3, cutoff=0.6)
-    if not near:
-        return ''
-    return f'; did you mean {" or ".join(filter(None, [", ".join(near[:-1]), near[-1]]))}?'
-
-
 def _merge(cfg: Config, options: Mapping, name: str) -> None:
-    known = {*cfg, *OTHER_ENTRIES, *inspect.signature(Runner.__init__).parameters} - {'self', 'cfg'}
+    known = {*cfg, *ENTRIES}
     for key in options:
         entry = key.split('.')[0]
+        if entry in OLD_KEYS and entry not in ENTRIES:
+            raise UserError(
+                f'--cfg-options {key}: {entry!r} is a key of mmdet/mmseg 2.x, in 3.x: '
+                f'{OLD_KEYS[entry]}'
+            )
         if entry not in known:
             raise UserError(
                 f'--cfg-options {key}: {name} has no entry {entry!r}{did_you_mean(entry, known)}'
@@ -177,9 +170,14 @@ def config_mistakes(name: str) -> Iterator[None]:
             raise
         if isinstance(error, KeyError) and frames[-1] is builds[-1]:
             raise UserError(f'{name}: {_unregistered(builds[-1])}') from error
-        in_constructor = frames[-1] is builds[-1] or frames[-1].f_code.co_name == '__init__'
+        last = frames[-1].f_code.co_name
+        in_constructor = frames[-1] is builds[-1] or last in ('__init__', 'build_dataloader')
         if isinstance(error, TypeError) and in_constructor and 'argument' in str(error):
-            raise UserError(f'{name}: {one_line(error)}') from error
+            builder = builds[-1].f_locals.get('obj_cls')
+            builder = DataLoader if last == 'build_dataloader' else builder
+            unknown = re.search("unexpected keyword argument '(.+?)'", str(error))
+            advice = argument_advice(unknown[1], builder) if unknown else ''
+            raise UserError(f'{name}: {one_line(error)}{advice}') from error
         raise
 
 

@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 import glmix_mm
+from glmix_mm.engine.cli import make_parser
 from glmix_mm.engine.config import config_mistakes, find_config, load_config
+from glmix_mm.engine.config_keys import refuse_unread_arguments
 from glmix_mm.errors import UserError
 from glmix_mm.platform import config_root
 
@@ -165,3 +167,88 @@ def test_faults_of_the_program_pass_through():
         MODELS.build(dict(type='FaultyForTests'))
     with pytest.raises(TypeError, match='unsupported'), config_mistakes('mine.py'):
         _ = 1 + 'a'
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('optimizer = dict(lr=0.1)', r"'optimizer' .*optim_wrapper\.optimizer"),
+        ('data = dict(samples_per_gpu=2)', r"'data' .*train_dataloader"),
+        ('lr_config = dict(step=[1])', r"'lr_config' .*param_scheduler"),
+        ('runner = dict(max_epochs=1)', r"'runner' .*train_cfg"),
+        ('evaluation = dict(interval=1)', r"'evaluation' .*val_evaluator"),
+        ('total_epochs = 3', r"'total_epochs' .*train_cfg\.max_epochs"),
+        ('max_epochs = 3', r"'max_epochs' .*train_cfg\.max_epochs"),
+        ('train_dataloder = dict(batch_size=1)', 'did you mean train_dataloader'),
+        ('optim_wraper = dict()', 'did you mean optim_wrapper'),
+        ('visualiser = dict()', 'did you mean visualizer'),
+    ],
+)
+def test_keys_that_nothing_reads_are_refused_in_files(text, expected, tmp_path):
+    mine = write(tmp_path, 'mine.py', f"_base_ = 'glmix_mm::{SHIPPED}.py'\n{text}\n")
+    child = write(tmp_path, 'child.py', "_base_ = './mine.py'\n")
+    for path in (mine, child):
+        message = message_of(load_config, path)
+        assert 'mine.py' in message and re.search(expected, message)
+
+
+def test_such_a_key_is_refused_in_json(tmp_path):
+    base = config_root() / f'{SHIPPED}.py'
+    path = write(tmp_path, 'a.json', f'{{"_base_": "{base}", "total_epochs": 1}}')
+    assert 'train_cfg.max_epochs' in message_of(load_config, path)
+
+
+def test_names_of_ones_own_are_welcome(tmp_path):
+    write(tmp_path, 'values.py', 'max_epochs = 3\nseed = 5\n')
+    path = write(
+        tmp_path,
+        'mine.py',
+        f"""_base_ = ['glmix_mm::{SHIPPED}.py', './values.py']
+dataset_type, data_root = 'CocoDataset', 'data/'
+test_dataset = img_scales = train_pipeline = backend_args = my_models = None
+optimizer = dict(lr=1e-3)
+optim_wrapper = dict(optimizer=optimizer)
+train_cfg = dict(max_epochs=_base_.max_epochs)
+randomness = dict(seed={{{{_base_.seed}}}})
+""",
+    )
+    cfg = load_config(path)
+    assert cfg.train_cfg.max_epochs == 3 and cfg.randomness.seed == 5
+    cfg.dump(tmp_path / 'dumped.py')
+    assert load_config(str(tmp_path / 'dumped.py')).optim_wrapper.optimizer.lr == 1e-3
+
+
+@pytest.mark.parametrize('name', ['mmseg::cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680.py'])
+def test_a_key_of_2x_that_a_base_keeps_is_refused_as_an_option(name, tmp_path):
+    path = write(tmp_path, 'mine.py', f"_base_ = '{name}'\n")
+    assert load_config(path).optimizer.type == 'Adam'
+    message = message_of(load_config, path, {'optimizer.lr': 0.1})
+    assert 'optim_wrapper.optimizer' in message
+
+
+@pytest.mark.parametrize(
+    ('value', 'expected'),
+    [
+        ("dict(type='X', k=1)", dict(type='X', k=1)),
+        ("{'type': 'X', 'k': [dict(a=(1, 2))]}", dict(type='X', k=[dict(a=(1, 2))])),
+        ('[dict(a=-1),dict(a=None)]', [dict(a=-1), dict(a=None)]),
+        ('[1,2]', [1, 2]),
+        ('dict', 'dict'),
+    ],
+)
+def test_options_may_hold_dicts(value, expected):
+    args = make_parser('').parse_args(['x', '--cfg-options', f'a.b={value}'])
+    assert args.cfg_options == {'a.b': expected}
+
+
+@pytest.mark.parametrize('value', ['dict(a=b)', '{a', 'dict(**x)', '[dict(1)]'])
+def test_what_is_no_dict_is_refused(value):
+    with pytest.raises(UserError, match=r'a\.b=.*plain values'):
+        make_parser('').parse_args(['x', '--cfg-options', f'a.b={value}'])
+
+
+def test_arguments_that_the_checkpoint_hook_would_swallow():
+    hook = dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=2)
+    refuse_unread_arguments(dict(default_hooks=dict(checkpoint=hook)))
+    with pytest.raises(UserError, match=r'checkpoint\.intervall: .*did you mean interval'):
+        refuse_unread_arguments(dict(default_hooks=dict(checkpoint=dict(hook, intervall=5))))
