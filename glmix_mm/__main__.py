@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import glmix_mm
 
-from .commands import COMMANDS, spelled, usage
+from .commands import COMMANDS, spelled, survive_any_terminal, usage
 
 ENVIRONMENT = {
     # Threads that wait by spinning for long slow each other down (tenfold) when other programs use
@@ -19,6 +19,7 @@ ENVIRONMENT = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit status."""
+    survive_any_terminal()
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv.pop(0) if argv else ''
     if name in ('', '-h', '--help'):

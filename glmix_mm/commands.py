@@ -19,6 +19,13 @@ if MODULE.partition('.')[0] != MAIN:
 RUNNER = 'glmix_mm.deploy.runner'  # a program of its own, written beside each exported model
 
 
+def survive_any_terminal() -> None:
+    """Print what a terminal's encoding lacks as escapes, where Python would stop in an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
 class Command(NamedTuple):
     """A command.
 

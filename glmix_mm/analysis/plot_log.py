@@ -97,7 +97,7 @@ def read_log(folder: Path) -> dict[str, Curve]:
 
 
 def _entries(log: Path) -> list[dict]:
-    lines = log.read_text().splitlines()
+    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
     entries = []
     for number, line in enumerate(lines, 1):
         try:

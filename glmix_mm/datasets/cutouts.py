@@ -23,7 +23,8 @@ def write_cutouts(coco: Path, root: Path, size: int = 64, margin: float = 0.15) 
     """
     counts = {}
     for split in SPLITS:
-        content = json.loads((coco / 'annotations' / f'instances_{split}2017.json').read_text())
+        path = coco / 'annotations' / f'instances_{split}2017.json'
+        content = json.loads(path.read_text(encoding='utf-8'))
         names = {category['id']: category['name'] for category in content['categories']}
         files = {image['id']: image['file_name'] for image in content['images']}
         objects = [entry for entry in content['annotations'] if not entry['iscrowd']]

@@ -88,7 +88,7 @@ def _is_complete(root: Path, settings: dict) -> bool:
             f'{root} is not empty and is not a demo set (it has no {MARKER}); '
             'give a new or empty folder'
         )
-    found = json.loads(marker.read_text())
+    found = json.loads(marker.read_text(encoding='utf-8'))
     if found != settings:
         raise UserError(
             f'{root} holds a demo set of other settings ({found} instead of {settings}); '

@@ -82,7 +82,11 @@ def build_runner(cfg: Config) -> Runner:
     join_processes(cfg)
     _rename_run(cfg, next(RUNS))
     with config_mistakes(cfg.filename):
-        return RUNNERS.build(cfg)
+        runner = RUNNERS.build(cfg)
+    for handler in runner.logger.handlers:
+        if isinstance(handler, logging.FileHandler) and handler.stream:
+            handler.stream.reconfigure(encoding='utf-8')  # mmengine opens it in the locale's
+    return runner
 
 
 def _rename_run(cfg: Config, number: int) -> None:

@@ -3,8 +3,10 @@
 pycocotools notes which annotation a detection matches by the annotation's id, in an array of floats
 whose zeros mean no match. So a match of id 0, where Roboflow and others begin to count, is a miss,
 and an id that is a text stops it; so does an annotation without 'iscrowd', which mmdet takes for 0.
+And it opens files in the locale's encoding: json is UTF-8, in which names of classes may be others.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 LARGEST = 2**63 - 1
@@ -26,7 +28,7 @@ def complete(annotations: Sequence[dict]) -> None:
 
 
 def patch_coco(module) -> None:
-    """Let mmdet's ``COCO``, which its data sets and its metric read, complete annotations.
+    """Let mmdet's ``COCO``, which its data sets and its metric use, read UTF-8 and complete it.
 
     What was read is changed, never the file.
     """
@@ -39,8 +41,18 @@ def patch_coco(module) -> None:
         complete(self.dataset.get('annotations') or [])
         original(self)
 
+    empty = kind.__init__
+
+    def __init__(self, annotation_file: str | None = None) -> None:
+        empty(self)
+        if annotation_file is not None:
+            with open(annotation_file, encoding='utf-8') as file:
+                self.dataset = json.load(file)
+            self.createIndex()
+            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
     create_index.knows_glmix_mm = True
-    kind.createIndex = create_index
+    kind.createIndex, kind.__init__ = create_index, __init__
 
 
 def describe(annotations: Sequence[Mapping], path: str) -> list[str]:

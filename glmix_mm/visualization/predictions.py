@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..errors import UserError
 from ..platform.files import write_atomically
+from .fonts import font_for
 from .palette import distinct_colours, distinct_neighbours
 
 OPACITY = 0.6
@@ -261,7 +262,9 @@ def save_contact_sheet(
         for title, picture in zip(COLUMNS, row, strict=True):
             if y == top:
                 centre = (x + picture.shape[1] / 2, MARGIN)
-                draw.text(centre, title, fill='black', font=_font(TITLE_SIZE), anchor='ma')
+                draw.text(
+                    centre, title, fill='black', font=font_for(title, TITLE_SIZE), anchor='ma'
+                )
             sheet.paste(Image.fromarray(picture), (x, y))
             x += picture.shape[1] + MARGIN
     _draw_legend(draw, legend_top, entries, classes, palette)
@@ -307,7 +310,7 @@ def draw_legend(classes: Sequence[str], palette: Sequence[Colour], width: int) -
     Returns:
         RGB, uint8.
     """
-    longest = max(int(_font(LEGEND_SIZE).getlength(name)) for name in classes)
+    longest = max(int(font_for(name, LEGEND_SIZE).getlength(name)) for name in classes)
     width = max(width, longest + LEGEND_SIZE + 3 * MARGIN)
     entries = _legend_places(classes, width)
     sheet = Image.new('RGB', (width, entries[-1][1] + ONE_LINE), 'white')
@@ -326,14 +329,14 @@ def _draw_legend(
         box = (x, top + y, x + LEGEND_SIZE, top + y + LEGEND_SIZE)
         draw.rectangle(box, fill=tuple(colour), outline='black')
         corner = (box[2] + MARGIN // 2, top + y + LEGEND_SIZE / 2)
-        draw.text(corner, name, fill='black', font=_font(LEGEND_SIZE), anchor='lm')
+        draw.text(corner, name, fill='black', font=font_for(name, LEGEND_SIZE), anchor='lm')
 
 
 def _legend_places(classes: Sequence[str], width: int) -> list[tuple[int, int]]:
     """Return where each entry of the legend stands, in as many lines as the width asks for."""
     places, x, y = [], MARGIN, 0
     for name in classes:
-        length = int(_font(LEGEND_SIZE).getlength(name)) + LEGEND_SIZE + 2 * MARGIN
+        length = int(font_for(name, LEGEND_SIZE).getlength(name)) + LEGEND_SIZE + 2 * MARGIN
         if x > MARGIN and x + length > width:
             x, y = MARGIN, y + LEGEND_SIZE + MARGIN // 2
         places.append((x, y))
@@ -344,10 +347,6 @@ def _legend_places(classes: Sequence[str], width: int) -> list[tuple[int, int]]:
 def _offsets(rows: Sequence[Row], top: int) -> list[int]:
     heights = [row[0].shape[0] + MARGIN for row in rows]
     return [top + sum(heights[:i]) for i in range(len(rows))]
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
 
 
 def _array(values) -> np.ndarray:
@@ -440,7 +439,7 @@ def _write(
 
     Returns the text's box; nothing is cut off by the picture's edges.
     """
-    font = _font(label_size)
+    font = font_for(text, label_size)
     width, height = int(font.getlength(text)) + 7, label_size + 4
     left, top, right, bottom = edge
     places = [

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
+from .fonts import font_for
 from .palette import distinct_colours
 from .predictions import BRIGHTNESS
 from .slots import representative_slots
@@ -162,9 +163,9 @@ def compose(tiles: Sequence[Tile], columns: int, title: str = '', heat: bool = F
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
     """Write a line, smaller if it is too long for its place."""
     size = TEXT
-    while size > TEXT // 2 and ImageFont.load_default(size).getlength(text) > width:
+    while size > TEXT // 2 and font_for(text, size).getlength(text) > width:
         size -= 1
-    draw.text((place[0], place[1] + TEXT / 2), text, 'black', ImageFont.load_default(size), 'lm')
+    draw.text((place[0], place[1] + TEXT / 2), text, 'black', font_for(text, size), 'lm')
 
 
 def _write_scale(page: Image.Image, draw: ImageDraw.ImageDraw, y: int) -> None:
