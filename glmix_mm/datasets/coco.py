@@ -118,7 +118,8 @@ def check_coco(
         )
     if with_masks and found.bad_mask:
         raise UserError(f'{path}: {found.bad_mask}')
-    notes = _check_categories(path, found, dataset.metainfo['classes'])
+    by_name = getattr(dataset.COCOAPI, 'by_name', False)
+    notes = _check_categories(path, found, dataset.metainfo['classes'], place, key, by_name)
     scored = [_check_evaluator(evaluator, path, found, place, files) for evaluator in evaluators]
     survey = _survey(dataset, folder, found, key, with_masks)
     survey.notes = notes + survey.notes
@@ -301,34 +302,48 @@ def _require_one_kind(path: str, entry: str, items: Sequence[Mapping]) -> None:
         )
 
 
-def _check_categories(path: str, found: CocoFile, classes: Sequence[str]) -> list[str]:
+def _check_categories(
+    path: str, found: CocoFile, classes: Sequence[str], place: Place, key: str, by_name: bool
+) -> list[str]:
     """Compare a file's category names with the data set's classes; return what is to be told.
 
     mmdet looks its classes up by name and numbers them in the order of the file, so a class that
-    is not there shifts the numbers of those after it.
+    is not there shifts the numbers of those after it, and another order is another numbering.
     """
+    notes = []
     known = [name for name in found.categories if name in classes]
     absent = [name for name in classes if name not in found.categories]
     if absent:
         share = f'only {len(known)} of the' if known else 'none of the'
+        mend = _class_line(found.categories)
+        if place.split != 'train':  # which has been found good, or another file was trained on
+            mend = (
+                "add or rename them in this file's 'categories', so that it has every class that "
+                'is trained; their order does not matter'
+            )
         raise UserError(
             f"{path}: has {share} data set's {len(classes)} classes; absent are {some(absent)}, "
-            f'the file has {some(found.categories)}; {_class_line(found.categories)}'
+            f'the file has {some(found.categories)}; {mend}'
         )
     if known != list(classes):
-        raise UserError(
-            f'{path}: has its categories in another order ({some(known)}) than the data set its '
-            f"classes ({some(classes)}); mmdet numbers them in the file's order, so set "
-            'metainfo=dict(classes=...) in this order'
-        )
+        order = f'categories in another order ({some(known)}) than the classes ({some(classes)})'
+        if not by_name:
+            raise UserError(
+                f"{path}: has its {order}, and mmdet numbers them in the file's order; leave "
+                "the classes as they are, and set type='CocoDatasetByName' of "
+                f"{key} and type='CheckedCocoMetric' of its metric, which go by name "
+                "(custom_imports: 'glmix_mm.datasets.coco_by_name', 'glmix_mm.engine.metrics')"
+            )
+        notes.append(f'{path}: has its {order}; they are matched by name')
     if found.annotated and not found.used & set(classes):
         raise UserError(f"{path}: has no annotation of the data set's classes ({some(classes)})")
     ignored = sorted(found.used - set(classes))
     if not ignored:
-        return []
+        return notes
     count = sum(found.annotations.usable[name].total() for name in ignored)
     return [
-        f'{count} boxes of categories that are none of the classes are left out: {some(ignored)}'
+        *notes,
+        f'{count} boxes of categories that are none of the classes are left out: {some(ignored)}',
     ]
 
 

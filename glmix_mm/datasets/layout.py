@@ -18,7 +18,7 @@ from ..errors import UserError
 from .coco import CocoFiles, check_coco
 from .imagefolders import check_image_folders
 from .labelmaps import check_label_maps
-from .paths import LAYOUTS, Place
+from .paths import LAYOUTS, Place, some
 from .survey import Survey
 from .tokenlabels import check_token_labels
 
@@ -147,7 +147,20 @@ def _check(
         kind = type(dataset).__name__
         return Survey([f'{kind} is not a layout known here; only its folder was checked'])
     _check_heads(cfg, classes, split)
+    if _is_coco(dataset) and split != 'train' and cfg.get('train_dataloader'):
+        trained = build_unread('train', next(unwrap(cfg.train_dataloader.dataset)))
+        _check_same_classes(split, classes, trained.metainfo.get('classes') or classes)
     return survey
+
+
+def _check_same_classes(split: str, classes: Sequence[str], trained: Sequence[str]) -> None:
+    """Check that a split numbers the classes as the training set does."""
+    if list(classes) != list(trained):
+        raise UserError(
+            f"{split} data: its classes are {some(classes)}, the training set's {some(trained)}; "
+            'a model knows only their numbers, so both need the same names in the same order: set '
+            f'{split}_dataloader.dataset.metainfo to that of train_dataloader.dataset'
+        )
 
 
 def build_unread(split: str, settings: Mapping) -> BaseDataset:

@@ -13,7 +13,7 @@ from ..datasets.layout import Known, check_datasets
 from ..errors import UserError
 from .cli import OptionsAction
 from .config import config_mistakes, load_config
-from .options import SPLITS, apply_data_root
+from .options import SPLITS, apply_data_root, match_by_name
 from .own_data import classes_from_data, suiting_config
 
 
@@ -63,6 +63,7 @@ def check(cfg: Config) -> None:
     """
     for note in share_ignored_label(cfg):
         print(note, flush=True)
+    match_by_name(cfg)
     known, problems, seen = Known(CocoFiles(), {}), [], []
     for split in SPLITS:
         settings = cfg.get(f'{split}_dataloader')

@@ -18,6 +18,7 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ..datasets.coco_by_name import category_ids
 from ..errors import UserError
 from ..platform.files import write_atomically
 from .coco_results import category_numbers, coco_results
@@ -32,6 +33,7 @@ SIZES = {'s': 1, 'm': 2, 'l': 3}  # places in COCO's ranges of area
 class CheckedCocoMetric(CocoMetric):
     """mmdet's ``CocoMetric``, right for any ``iou_thrs``, ``proposal_nums`` and category ids.
 
+    Classes are matched with the file's categories by name, where mmdet goes by their order.
     With the defaults the scores are mmdet's, but for ``classwise``, where mmdet's names are those
     of other classes unless the file numbers its categories in ascending order. With others ``mAP``
     is the mean over the thresholds given, ``mAP_50`` and ``mAP_75`` are left out where theirs is
@@ -84,6 +86,8 @@ class CheckedCocoMetric(CocoMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Score the predictions of all images."""
         if self.format_only:
+            if self._coco_api is not None:
+                self.cat_ids = category_ids(self._coco_api, self.dataset_meta['classes'])
             return super().compute_metrics(results)
         truth, found = zip(*results, strict=True)
         scores = {}
@@ -91,7 +95,7 @@ class CheckedCocoMetric(CocoMetric):
             prefix = self.outfile_prefix or f'{folder}/results'
             if self._coco_api is None:
                 self._coco_api = COCO(self.gt_to_coco_json(truth, prefix))
-            self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
+            self.cat_ids = category_ids(self._coco_api, self.dataset_meta['classes'])
             self.img_ids = self._coco_api.get_img_ids()
             files = self.results2json(found, prefix)
             for metric in self.metrics:

@@ -77,6 +77,16 @@ def use_checked_metrics(cfg: Config) -> None:
             register(cfg, 'glmix_mm.engine.metrics')
 
 
+def match_by_name(cfg: Config) -> None:
+    """Number the classes of COCO's json files by their names, not in the order of each file."""
+    for split in SPLITS:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in unwrap(loader.dataset) if loader else ():
+            if str(dataset.get('type')).removeprefix('mmdet.') == 'CocoDataset':
+                dataset['type'] = 'CocoDatasetByName'
+                register(cfg, 'glmix_mm.datasets.coco_by_name')
+
+
 def enable_amp(cfg: Config) -> None:
     """Train in mixed precision: what suits the GPU, bfloat16 on a CPU.
 

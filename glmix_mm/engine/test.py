@@ -22,7 +22,7 @@ from .coco_results import known_ids
 from .config import config_mistakes, load_config
 from .launch import build_runner, disk_guard, is_first_on_machine, start_processes
 from .official import accept_official
-from .options import apply_data_root, register, set_work_dir, use_checked_metrics
+from .options import apply_data_root, match_by_name, register, set_work_dir, use_checked_metrics
 from .quiet import ScoringProgressHook, score_table
 from .strategies import leave_out_strategy
 
@@ -87,6 +87,7 @@ def test(
     """
     for note in share_ignored_label(cfg):
         log(note)
+    match_by_name(cfg)
     _leave_out_labels(cfg)
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):

@@ -40,6 +40,7 @@ from .options import (
     enable_amp,
     enable_auto_scale_lr,
     from_scratch,
+    match_by_name,
     pretrained_checkpoints,
     require,
     set_randomness,
@@ -181,6 +182,7 @@ def train(
         Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
     notes, images = [*notes, *share_ignored_label(cfg)], {}
+    match_by_name(cfg)
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
