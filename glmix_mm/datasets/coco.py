@@ -137,7 +137,9 @@ def _survey(
     filters = None if dataset.test_mode else dataset.filter_cfg
     classes = dataset.metainfo['classes']
     if found.annotated:
-        more = survey_annotations(dataset.ann_file, boxes, classes, filters, key, with_masks)
+        more = survey_annotations(
+            dataset.ann_file, boxes, classes, filters, key, with_masks, not dataset.test_mode
+        )
         survey.notes, survey.images = more.notes + survey.notes, more.images
         survey.problems += more.problems
     return survey
@@ -341,9 +343,11 @@ def _check_categories(
     if not ignored:
         return notes
     count = sum(found.annotations.usable[name].total() for name in ignored)
+    whole = sum(boxes.total() for boxes in found.annotations.usable.values())
+    start = f'warning: {count} of {whole}' if 2 * count > whole else f'{count}'
     return [
         *notes,
-        f'{count} boxes of categories that are none of the classes are left out: {some(ignored)}',
+        f'{start} boxes of categories that are none of the classes are left out: {some(ignored)}',
     ]
 
 

@@ -9,6 +9,20 @@ from .paths import some
 from .survey import Survey
 
 BEYOND = 1  # px that a box may reach beyond its image before it is told
+CROWD, IGNORE, AREA = "marked 'iscrowd'", "marked 'ignore'", 'of area 0'
+OUTSIDE = 'outside its image or without extent'
+NARROW = 'narrower or lower than 1 px'
+CAUSES = {  # what to do where most boxes are lost for one reason
+    CROWD: "tools that draw with a brush, such as CVAT's, write iscrowd 1: set it to 0",
+    IGNORE: "set 'ignore' to 0",
+    AREA: "fill 'area' from the box: width times height",
+    OUTSIDE: 'do they belong to images of another size?',
+    NARROW: 'are they in another unit than pixels?',
+}
+FRACTIONS = 'all numbers are at most 1, so they are fractions of the image: write pixels'
+CORNERS = (
+    'are they written as two corners? COCO has x, y of the upper left corner, width and height'
+)
 
 
 @dataclass
@@ -20,6 +34,9 @@ class Annotations:
         present: ids of the images that have an annotation of a category, whatever it is.
         usable: number of the boxes that mmdet uses, by image id, for each category.
         dropped: number of the boxes that mmdet leaves out, by reason, for each category.
+        crowds: number of the usable boxes that are crowds, which nothing is learned from.
+        scored: number of the boxes that COCO scores, which passes over crowds alone.
+        largest: largest number in the boxes.
         beyond: number of the boxes that reach beyond their image.
         pointless: number of the masks whose polygons have too few points.
     """
@@ -28,6 +45,9 @@ class Annotations:
     present: dict[str, set] = field(default_factory=dict)
     usable: dict[str, Counter] = field(default_factory=dict)
     dropped: dict[str, Counter] = field(default_factory=dict)
+    crowds: dict[str, Counter] = field(default_factory=dict)
+    scored: dict[str, Counter] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
     beyond: Counter = field(default_factory=Counter)
     pointless: Counter = field(default_factory=Counter)
 
@@ -45,15 +65,19 @@ def read_annotations(content: Mapping, names: Mapping, sound_masks: bool) -> Ann
     )
     for name in names.values():
         found.present[name], found.usable[name] = set(), Counter()
-        found.dropped[name] = Counter()
+        found.dropped[name], found.crowds[name], found.scored[name] = (Counter() for _ in range(3))
+        found.largest[name] = 0
     for box in content.get('annotations') or ():
         name, image = names[box['category_id']], box['image_id']
         found.present[name].add(image)
-        reason = _reason_to_drop(box, found.sizes[image])
+        found.largest[name] = max(found.largest[name], *box['bbox'])
+        reason, crowd = _reason_to_drop(box, found.sizes[image]), bool(box.get('iscrowd'))
+        found.scored[name][image] += not crowd and reason in ('', AREA, IGNORE)
         if reason:
             found.dropped[name][reason] += 1
             continue
         found.usable[name][image] += 1
+        found.crowds[name][image] += crowd
         found.beyond[name] += _reaches_beyond(box['bbox'], found.sizes[image])
         found.pointless[name] += sound_masks and is_pointless(box.get('segmentation') or {})
     return found
@@ -62,15 +86,15 @@ def read_annotations(content: Mapping, names: Mapping, sound_masks: bool) -> Ann
 def _reason_to_drop(box: Mapping, size: tuple[int, int]) -> str:
     """Return why mmdet's ``CocoDataset.parse_data_info`` leaves an annotation out, or ''."""
     if box.get('ignore'):
-        return "marked 'ignore'"
+        return IGNORE
     x, y, width, height = box['bbox']
     inside = min(x + width, size[0]) - max(x, 0), min(y + height, size[1]) - max(y, 0)
     if min(inside) <= 0:
-        return 'outside its image or without extent'
+        return OUTSIDE
     if width < 1 or height < 1:
-        return 'narrower or lower than 1 px'
+        return NARROW
     if box['area'] <= 0:
-        return 'of area 0'
+        return AREA
     return ''
 
 
@@ -87,6 +111,7 @@ def survey_annotations(
     filters: Mapping | None,
     key: str,
     with_masks: bool,
+    learned: bool = True,
 ) -> Survey:
     """Say what mmdet uses of a file's images and annotations.
 
@@ -97,6 +122,7 @@ def survey_annotations(
         filters: the data set's ``filter_cfg``; None for one that keeps all images (testing).
         key: full key of the data set in the config.
         with_masks: whether the data set's pipeline loads masks.
+        learned: whether the boxes are learned from; otherwise they are scored against.
     """
     survey = Survey()
     used: Counter = Counter()
@@ -118,7 +144,66 @@ def survey_annotations(
             f'{pointless}'
         )
     _count_images(survey, path, found, classes, used, filters, key)
+    least = (filters or {}).get('min_size', 0)
+    _count_left(survey, path, found, classes, least, learned)
     return survey
+
+
+def _count_left(
+    survey: Survey,
+    path: str,
+    found: Annotations,
+    classes: Sequence[str],
+    least: float,
+    learned: bool,
+) -> None:
+    """Count the boxes that are left to learn from, or to score against, and say why others aren't.
+
+    Args:
+        survey: of the file; what was found is added.
+        path: the file.
+        found: what it holds.
+        classes: of the data set.
+        least: side of an image, px, below which it is left out.
+        learned: whether the boxes are learned from.
+    """
+    fit = [image for image, size in found.sizes.items() if min(size) >= least]
+    left = {name: sum(found.scored[name][image] for image in fit) for name in classes}
+    if learned:
+        left = {
+            name: sum(found.usable[name][image] - found.crowds[name][image] for image in fit)
+            for name in classes
+        }
+    use = 'learn from' if learned else 'score against'
+    lost = _total(found.dropped, classes)
+    crowds = sum(found.crowds[name].total() for name in classes)
+    if crowds:
+        lost[CROWD] = crowds
+        survey.notes.append(f'boxes {CROWD}, which are not there to {use}: {crowds}')
+    whole = lost.total() - crowds + sum(found.usable[name].total() for name in classes)
+    if not whole:
+        return
+    main, count = lost.most_common(1)[0] if lost else ('', 0)
+    cause = CAUSES.get(main, '')
+    if main in (NARROW, OUTSIDE) and max(found.largest[name] for name in classes) <= 1:
+        cause = FRACTIONS
+    if not any(left.values()):
+        reasons = _listing(lost) or f'all in images with a side below {least} px'
+        survey.problems.append(
+            f'{path}: none of the {whole} boxes of the classes is left to {use}: {reasons}'
+            + (f'; {cause}' if cause else '')
+        )
+        return
+    if 2 * count > whole:
+        survey.notes.append(f'warning: {count} of {whole} boxes are {main}; {cause}')
+    beyond = sum(found.beyond[name] for name in classes)
+    if 2 * beyond > whole:
+        survey.notes.append(
+            f'warning: {beyond} of {whole} boxes reach beyond their image; {CORNERS}'
+        )
+    unseen = [name for name in classes if not left[name]]
+    if unseen:
+        survey.notes.append(f'warning: classes without a box to {use}: {some(unseen)}')
 
 
 def _count_images(
@@ -154,9 +239,6 @@ def _count_images(
     bare = annotated - set(used) - small
     if bare:
         survey.notes.append(f'images that keep none of their boxes: {len(bare)}, used as empty')
-    unseen = [name for name in classes if not found.usable[name]]
-    if unseen and annotated:
-        survey.notes.append(f'classes without a box: {some(unseen)}')
     if not survey.images:
         survey.problems.append(
             f'{path}: all {total} images are left out ({len(empty)} without an object of the '

@@ -282,3 +282,82 @@ def test_other_archives_of_ade20k(tmp_path, entries, expected):
 
 def test_the_right_archive_passes(ade):
     refuse_other_archives(str(ade))
+
+
+def in_both(root, change):
+    """Change every annotation of both files."""
+    for split in ('train', 'val'):
+        path = root / f'annotations/instances_{split}2017.json'
+        edit(path, lambda c: [change(box) for box in c['annotations']])
+
+
+def as_fractions(box):
+    box.update(bbox=[value / 48 for value in box['bbox']], segmentation=[])
+
+
+def as_corners(box):
+    x, y, width, height = box['bbox']
+    box['bbox'] = [x, y, x + width, y + height]
+
+
+LOST = {
+    'crowds': (lambda box: box.update(iscrowd=1), 'set it to 0'),
+    'fractions': (as_fractions, 'fractions'),
+    'no area': (lambda box: box.update(area=0), "fill 'area'"),
+    'ignored': (lambda box: box.update(ignore=1), "set 'ignore' to 0"),
+}
+
+
+@pytest.mark.parametrize('kind', LOST)
+def test_a_set_that_leaves_nothing_to_learn_is_refused(root, kind):
+    change, cause = LOST[kind]
+    count = len(json.loads((root / TRAIN).read_text())['annotations'])
+    in_both(root, change)
+    (text,) = problems(make_config(root, pipeline=[]))
+    assert f'none of the {count} boxes' in text
+    assert text.startswith(f'{root}/{TRAIN}') and cause in text
+
+
+@pytest.mark.parametrize(('kind', 'refused'), [('crowds', 1), ('fractions', 1), ('no area', 0)])
+def test_what_coco_cannot_score_is_refused(root, kind, refused):
+    in_both(root, LOST[kind][0])
+    cfg = make_config(root, pipeline=[], test_mode=True)
+    notes = []
+    if refused:
+        with pytest.raises(UserError, match='to score against'):
+            check_datasets(cfg, ['val'], notes.append)
+    else:  # COCO takes areas of 0, mmdet's training does not
+        check_datasets(cfg, ['val'], notes.append)
+        assert any('warning' in note and "fill 'area'" in note for note in notes)
+
+
+def test_corners_instead_of_sizes_are_told(root):
+    in_both(root, as_corners)
+    text, _ = told(make_config(root, pipeline=[]))
+    assert 'warning' in text and 'two corners' in text
+
+
+def test_boxes_in_images_that_are_too_small_are_not_left(root):
+    def shrink(content):
+        for image in content['images'][1:]:
+            image.update(width=40)
+
+    edit(root / TRAIN, shrink)
+    edit(
+        root / TRAIN,
+        lambda c: [box.update(iscrowd=box['image_id'] == 1) for box in c['annotations']],
+    )
+    cfg = make_config(root, pipeline=[], filter_cfg=dict(min_size=48))
+    assert any('is left to learn from' in problem for problem in problems(cfg))
+
+
+def test_a_class_that_keeps_no_box_is_told(root):
+    content = json.loads((root / TRAIN).read_text())
+    names = {entry['id']: entry['name'] for entry in content['categories']}
+    number = content['annotations'][0]['category_id']
+    for box in content['annotations']:
+        box['iscrowd'] = int(box['category_id'] == number)
+    (root / TRAIN).write_text(json.dumps(content))
+    text, _ = told(make_config(root))
+    (line,) = [line for line in text.splitlines() if 'classes without a box to learn from' in line]
+    assert 'warning' in line and repr(names[number]) in line
