@@ -18,6 +18,7 @@ from .annotations import (
     mask_mistake,
     mask_scoring_mistake,
 )
+from .copies import repeated_note
 from .paths import COCO_LAYOUT, Place, require_images, some
 from .survey import Survey, survey_images
 from .survey_coco import Annotations, read_annotations, survey_annotations
@@ -134,6 +135,8 @@ def _survey(
     boxes, names = found.annotations, found.image_names
     sizes = {name: boxes.sizes[image] for image, name in names.items()}
     survey = survey_images(folder, list(sizes), sizes)
+    survey.paths = [os.path.join(folder, name) for name in sizes]
+    survey.notes += repeated_note(names)
     filters = None if dataset.test_mode else dataset.filter_cfg
     classes = dataset.metainfo['classes']
     if found.annotated:
@@ -141,6 +144,7 @@ def _survey(
             dataset.ann_file, boxes, classes, filters, key, with_masks, not dataset.test_mode
         )
         survey.notes, survey.images = more.notes + survey.notes, more.images
+        survey.most, survey.of_one = more.most, more.of_one
         survey.problems += more.problems
     return survey
 

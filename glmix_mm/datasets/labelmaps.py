@@ -66,10 +66,17 @@ def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) ->
     _require_files(labels, stems, dataset.seg_map_suffix, 'label maps of the images')
     extra = _stems(labels, dataset.seg_map_suffix) - stems
     if extra and not dataset.ann_file:
+        other = sorted(name for name in _walk(images) if os.path.splitext(name)[0] in extra)
+        mend = 'complete the images, or move these label maps to another folder'
+        if other:
+            mend = (
+                f'{len(other)} images have other endings, such as {other[0]}: mmseg reads one '
+                f'ending, so convert them to *{dataset.img_suffix}'
+            )
         raise UserError(
             f'{place.split} data: {len(extra)} of the label maps in {os.path.abspath(labels)} have '
             f'no image in {os.path.abspath(images)} ({len(stems)} images), the first is '
-            f'{min(extra)}{dataset.seg_map_suffix}; complete the images or delete the label maps'
+            f'{min(extra)}{dataset.seg_map_suffix}; {mend}'
         )
     chosen = evenly(sorted(stems), DECODED)
     paths = [os.path.join(labels, stem + dataset.seg_map_suffix) for stem in chosen]
@@ -82,7 +89,9 @@ def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) ->
     every = type(dataset).METAINFO if dataset.label_map else dataset.metainfo
     classes = list(every['classes'])
     first = 1 if dataset.reduce_zero_label else 0
-    return survey_label_maps(pairs, len(stems), counts, classes, first, dataset.ignore_index)
+    survey = survey_label_maps(pairs, len(stems), counts, classes, first, dataset.ignore_index)
+    survey.paths = [os.path.join(images, stem + dataset.img_suffix) for stem in sorted(stems)]
+    return survey
 
 
 def _check_ignored(dataset: BaseDataset, place: Place) -> None:

@@ -16,8 +16,10 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from ..errors import UserError
 from .coco import CocoFiles, check_coco
+from .copies import copies_note
 from .imagefolders import check_image_folders
 from .labelmaps import check_label_maps
+from .limits import limit_notes
 from .paths import LAYOUTS, Place, some
 from .survey import Survey
 from .tokenlabels import check_token_labels
@@ -32,10 +34,12 @@ class Known(NamedTuple):
     Attributes:
         coco: reads COCO's json files, each once.
         class_folders: the class folders of each split of a classification set.
+        paths: the images of each split.
     """
 
     coco: CocoFiles
     class_folders: dict[str, list[str]]
+    paths: dict[str, list[str]]
 
 
 def log(note: str) -> None:
@@ -68,7 +72,7 @@ def check_datasets(
     Raises:
         UserError: the first thing that is missing or doesn't fit.
     """
-    known = known or Known(CocoFiles(), {})
+    known = known or Known(CocoFiles(), {}, {})
     images: dict[str, int | None] = {}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for split in splits:
@@ -136,6 +140,7 @@ def _check(
     if _is_coco(dataset):
         masks, key = _loads_masks(settings), f'{split}_dataloader.dataset'
         survey = check_coco(dataset, place, evaluators, known.coco, masks, key)
+        survey.notes += limit_notes(cfg, split, survey.most, survey.of_one)
     elif _is_image_folders(dataset):
         classes, survey = check_image_folders(dataset, place, evaluators, known.class_folders)
         if hasattr(dataset, 'token_label_root'):
@@ -146,6 +151,9 @@ def _check(
     else:
         kind = type(dataset).__name__
         return Survey([f'{kind} is not a layout known here; only its folder was checked'])
+    known.paths.setdefault(split, []).extend(survey.paths)
+    if split != 'train':
+        survey.notes += copies_note(survey.paths, known.paths.get('train', []))
     _check_heads(cfg, classes, split)
     if _is_coco(dataset) and split != 'train' and cfg.get('train_dataloader'):
         trained = build_unread('train', next(unwrap(cfg.train_dataloader.dataset)))

@@ -57,11 +57,17 @@ class Survey:
         notes: what is worth knowing.
         problems: what has to be mended.
         images: how many the split uses; None where that is unknown.
+        paths: of its images.
+        most: largest number of objects in an image.
+        of_one: largest number of objects of one class in an image.
     """
 
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     images: int | None = None
+    paths: list[str] = field(default_factory=list)
+    most: int = 0
+    of_one: int = 0
 
     def finish(self, tell: Callable[[str], object]) -> None:
         """Tell the notes.

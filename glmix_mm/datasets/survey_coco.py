@@ -143,6 +143,9 @@ def survey_annotations(
             'objects that mmdet ignores, as their polygons have fewer than three points: '
             f'{pointless}'
         )
+    whole = {name: found.usable[name] - found.crowds[name] for name in classes}
+    survey.most = max(sum(whole.values(), Counter()).values(), default=0)
+    survey.of_one = max((max(boxes.values(), default=0) for boxes in whole.values()), default=0)
     _count_images(survey, path, found, classes, used, filters, key)
     least = (filters or {}).get('min_size', 0)
     _count_left(survey, path, found, classes, least, learned)

@@ -64,7 +64,7 @@ def check(cfg: Config) -> None:
     for note in share_ignored_label(cfg):
         print(note, flush=True)
     match_by_name(cfg)
-    known, problems, seen = Known(CocoFiles(), {}), [], []
+    known, problems, seen = Known(CocoFiles(), {}, {}), [], []
     for split in SPLITS:
         settings = cfg.get(f'{split}_dataloader')
         if not settings or settings.dataset in seen:  # tests often read what validation reads
