@@ -65,3 +65,14 @@ def test_a_command_prints_names_that_the_terminal_lacks(coco):
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()
     assert ascii(NAMES[0])[1:-1] in done.stdout or ascii(NAMES[1])[1:-1] in done.stdout
+
+
+def test_a_folder_that_the_locale_cannot_write_is_refused_before_training(coco, tmp_path):
+    folder, config = tmp_path / 'Grüße', 'demo/maskrcnn_glnet_nano'
+    options = ['--classes-from-data', '--from-scratch', '--work-dir', folder]
+    done = run('-m', 'glmix_mm', 'train', config, '--data-root', coco, *options)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith('error: work_dir ')
+    assert 'PYTHONUTF8=1' in error
+    assert not folder.exists()
