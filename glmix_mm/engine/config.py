@@ -22,6 +22,7 @@ from .config_keys import (
     argument_advice,
     did_you_mean,
     refuse_dead_keys,
+    refuse_unread_arguments,
 )
 
 ENDINGS = ('.py', '.json', '.yaml', '.yml')
@@ -50,6 +51,7 @@ def load_config(name: str, options: Mapping | None = None) -> Config:
         raise UserError(f'config {_location(error, path)}: {_reason(error)}') from error
     if options:
         _merge(cfg, options, name)
+    refuse_unread_arguments(cfg)
     _free_idle_loaders(cfg)
     return cfg
 
@@ -172,6 +174,7 @@ def config_mistakes(name: str) -> Iterator[None]:
             raise UserError(f'{name}: {_unregistered(builds[-1])}') from error
         last = frames[-1].f_code.co_name
         in_constructor = frames[-1] is builds[-1] or last in ('__init__', 'build_dataloader')
+        in_constructor = in_constructor or '.__init__() ' in str(error)
         if isinstance(error, TypeError) and in_constructor and 'argument' in str(error):
             builder = builds[-1].f_locals.get('obj_cls')
             builder = DataLoader if last == 'build_dataloader' else builder

@@ -1,11 +1,13 @@
 """Starts what mmengine's Runner needs around it: processes, folders, and an eye on the disk."""
 
+import copy
 import errno
 import itertools
 import locale
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, VISBACKENDS
 from mmengine.runner import Runner
 from torch import distributed
 
@@ -88,6 +90,36 @@ def build_runner(cfg: Config) -> Runner:
         if isinstance(handler, logging.FileHandler) and handler.stream:
             handler.stream.reconfigure(encoding='utf-8')  # mmengine opens it in the locale's
     return runner
+
+
+def build_all_parts(cfg: Config) -> None:
+    """Build what training with a config builds, in a folder that then goes, and let go of it.
+
+    Loaders, hooks, metrics, optimizer, schedules and visualizers: a wrong argument of any shows.
+
+    Raises:
+        UserError: a part cannot be built from its settings.
+    """
+    trial = copy.deepcopy(cfg)
+    trial.load_from, trial.resume, trial.log_level = None, False, 'ERROR'
+    backends = (trial.get('visualizer') or {}).get('vis_backends') or []
+    with tempfile.TemporaryDirectory() as folder, config_mistakes(cfg.filename):
+        for backend in backends:
+            VISBACKENDS.build(dict(save_dir=folder, **backend))
+        if backends:  # used, those of a service would begin a run there
+            trial.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+        trial.work_dir = folder
+        runner = build_runner(trial)
+        parts = [runner.train_loop]  # each is built when it is first asked for
+        if isinstance(runner, Runner):  # with a strategy, that makes them
+            parts.append(runner.build_optim_wrapper(runner.optim_wrapper))
+            runner.optim_wrapper = parts[-1]
+            if runner.param_schedulers:
+                parts.append(runner.build_param_scheduler(runner.param_schedulers))
+        if trial.get('val_cfg'):
+            parts.append(runner.val_loop)
+        for handler in runner.logger.handlers:
+            handler.close()  # of the log file
 
 
 def _rename_run(cfg: Config, number: int) -> None:

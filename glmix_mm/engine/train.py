@@ -25,6 +25,7 @@ from .config import config_mistakes, load_config
 from .hardware import GIB, Budget, fit_to_hardware
 from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
 from .launch import (
+    build_all_parts,
     build_runner,
     disk_guard,
     is_first,
@@ -195,17 +196,19 @@ def train(
     if budget:
         if dry_run and cfg.launcher == 'none' and images.get('train') is None:
             images['train'] = _count_images(cfg)
-        notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
+        with config_mistakes(cfg.filename):
+            notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
     if cfg.resume:
         notes += describe_changes(cfg, start.meta, cfg.load_from) + describe_end(cfg, start.meta)
-    if dry_run:
-        print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
-        return None
     del model
     _keep_last_checkpoint(cfg)
     _use_exact_loop(cfg)
     use_checked_metrics(cfg)
     fit_strategy(cfg)
+    if dry_run:
+        build_all_parts(cfg)
+        print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
+        return None
     make_work_dir(cfg.work_dir)
     first = is_first(cfg.launcher)
     owned = own_folder(cfg.work_dir, start.run_id) if first else nullcontext()
