@@ -141,7 +141,7 @@ def refuse_unread_arguments(cfg: Mapping) -> None:
         UserError: an argument that neither it nor the saving of a checkpoint knows.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    known = {'type', 'priority'}
+    known = {'type', 'priority', '_scope_'}
     for function in (CheckpointHook.__init__, Runner.save_checkpoint):
         known |= set(inspect.signature(function).parameters)
     known -= {'self', 'kwargs', 'filename', 'meta'}
