@@ -9,7 +9,7 @@ from glmix_mm.engine.train import main
 @pytest.mark.parametrize(
     ('option', 'words'),
     [
-        ('default_hooks.checkpoint.intervall=5', ["'intervall'", 'interval']),
+        ('default_hooks.checkpoint.intervall=5', ['intervall', 'interval']),
         ('train_dataloader.batchsize=2', ["'batchsize'"]),
         ('train_dataloader.samples_per_gpu=2', ['samples_per_gpu', 'batch_size']),
         ('train_dataloader.dataset.classes="[a,b]"', ['metainfo=dict(classes=...)']),
