@@ -212,7 +212,10 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
     _require_entries(path, 'images', content['images'], IMAGE_KEYS, image_mistake)
     _require_entries(path, 'annotations', boxes, BOX_KEYS, box_mistake)
     _require_entries(path, 'categories', content['categories'], CATEGORY_KEYS, _category_mistake)
-    _require_unique(path, 'categories', content['categories'], 'name')
+    used = {str(box['category_id']) for box in boxes}
+    unused = [entry['id'] for entry in content['categories'] if str(entry['id']) not in used]
+    mend = f'; no annotation has the category ids {some(unused)}: take out what is not needed'
+    _require_unique(path, 'categories', content['categories'], 'name', mend if unused else '')
     for entry in ('images', 'categories'):
         _require_one_kind(path, entry, content[entry])
     names = {category['id']: category['name'] for category in content['categories']}
@@ -289,12 +292,14 @@ def _require_entries(
     _require_unique(path, entry, items, 'id')
 
 
-def _require_unique(path: str, entry: str, items: Sequence[Mapping], key: str) -> None:
+def _require_unique(
+    path: str, entry: str, items: Sequence[Mapping], key: str, mend: str = ''
+) -> None:
     counts = Counter(item[key] for item in items)
     if len(counts) < len(items):
         twice = [value for value, count in counts.items() if count > 1]
         raise UserError(
-            f'{path}: {entry} have the {key} {some(twice)} more than once; each needs its own'
+            f'{path}: {entry} have the {key} {some(twice)} more than once; each needs its own{mend}'
         )
 
 

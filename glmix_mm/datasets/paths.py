@@ -120,10 +120,21 @@ def require_images(
     ]
     if missing:
         total = sum(map(len, wanted.values()))
+        mend = with_slashes(source, missing[0]) or f'copy them there, or {mend}'
         raise UserError(
             f'{source}: {len(missing)} of its {total} {what} are not in '
-            f'{os.path.abspath(folder)}, the first is {missing[0]}; copy them there, or {mend}'
+            f'{os.path.abspath(folder)}, the first is {missing[0]}; {mend}'
         )
+
+
+def with_slashes(source: str, name: str) -> str:
+    """Say how to write a json's paths with slashes, if a name in it has Windows' backslashes."""
+    if '\\' not in name:
+        return ''
+    return (
+        "it has Windows' backslashes, where paths need '/': sed -i.bak 's|"
+        rf"\\\\|/|g' {source} replaces them and keeps the old file"
+    )
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:

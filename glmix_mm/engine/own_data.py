@@ -9,16 +9,17 @@ from the names of the folders of images (classification).
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
 from ..datasets.coco import read_coco
+from ..datasets.formats import describe_format
 from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import heads_classes, unwrap
-from ..datasets.paths import Place, read_lines, some
+from ..datasets.paths import Place, read_lines, some, with_slashes
 from ..datasets.survey import of_all
 from ..datasets.survey_labels import refuse_other_archives, sample
 from ..errors import UserError
@@ -30,7 +31,10 @@ from .options import SPLITS, nested_dicts
 CLASSES = 'classes.txt'
 SHOWN = 20  # classes that a note lists
 # What stands for {} in the paths below.
-SPLIT_NAMES = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test')}
+SPLIT_NAMES = {
+    'train': ('train', 'training', 'Train'),
+    'val': ('val', 'valid', 'validation', 'Validation', 'test'),
+}
 ANNOTATIONS = (
     'annotations/instances_{}2017.json',
     'annotations/instances_{}.json',
@@ -116,8 +120,11 @@ def suiting_config(folder: Path) -> str:
         content = read_coco(str(folder / found[0]), Place('train', str(folder)))
         boxes = content.get('annotations') or []
         return INSTANCES if boxes and all(box.get('segmentation') for box in boxes) else DETECTION
-    if _find_pair(folder, 'train'):
+    other = describe_format(folder)
+    if _find_pair(folder, 'train') and "YOLO's" not in other:
         return SEGMENTATION
+    if other:
+        raise UserError(f'{folder.absolute()}: {other}')
     if _find_folders(folder, 'train'):
         return CLASSIFICATION
     refuse_other_archives(str(folder))
@@ -150,10 +157,30 @@ def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
             if evaluator.get('ann_file'):
                 evaluator['ann_file'] = str(root / files[split])
     path = root / files['train']
-    categories = read_coco(str(path), Place('train', str(root)))['categories']
+    content = read_coco(str(path), Place('train', str(root)))
+    categories, notes = content['categories'], [f'Classes from {path}']
+    groups = _groups(content)
+    if groups:
+        notes.append(f'{some(groups)} only groups other categories and has no box, so no class')
+        categories = [category for category in categories if category['name'] not in groups]
     if not categories:
         raise UserError(f"{path}: its 'categories' are empty; expected a name for each class")
-    return [category['name'] for category in categories], [f'Classes from {path}']
+    return [category['name'] for category in categories], notes
+
+
+def _groups(content: Mapping) -> list[str]:
+    """Return the categories that others name as theirs and no annotation has (Roboflow's first)."""
+    used = {box.get('category_id') for box in content.get('annotations') or []}
+    above = {
+        str(category.get('supercategory'))
+        for category in content['categories']
+        if category.get('supercategory') != category['name']
+    }
+    return [
+        category['name']
+        for category in content['categories']
+        if category['name'] in above and category.get('id') not in used
+    ]
 
 
 def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
@@ -163,7 +190,7 @@ def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
     if not (named[0].is_file() and named[1].is_dir() and any(named[1].iterdir())):
         found = _find_annotations(root, split)
         if found is None:
-            expected = _expected(split, ANNOTATIONS)
+            expected = describe_format(root) or _expected(split, ANNOTATIONS)
             raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
         dataset['ann_file'], images = found
         dataset['data_prefix'] = dict(img=images)
@@ -185,9 +212,11 @@ def _find_images(root: Path, split: str, path: str) -> str:
     for folder in folders:
         if images and (root / folder / images[0]['file_name']).is_file():
             return folder
+    mend = with_slashes(str(root / path), images[0]['file_name'] if images else '')
     raise UserError(
         f'{root / path}: its first image, {images[0]["file_name"] if images else "none"}, is in '
-        f'none of {some(folders, 12)} of {root.absolute()}; put the images into one of them'
+        f'none of {some(dict.fromkeys(folders), 12)} of {root.absolute()}; '
+        + (mend or 'put the images into one of them')
     )
 
 
@@ -393,5 +422,6 @@ def _candidates(split: str, patterns: Sequence[str]) -> list[str]:
 
 
 def _expected(split: str, patterns: Sequence[str]) -> str:
-    names = ' or '.join(SPLIT_NAMES['train' if split == 'train' else 'val'])
+    names = SPLIT_NAMES['train' if split == 'train' else 'val']
+    names = ' or '.join(name for name in names if name.islower())
     return f'nothing found for {split}; expected {"; ".join(patterns)} ({{}} being {names})'
