@@ -83,8 +83,8 @@ def check_datasets(
             for settings in unwrap(loader['dataset']):
                 survey = _check(cfg, split, settings, evaluators, known)
                 survey.finish(lambda note, split=split: tell(f'{split} data: {note}'))
-                # What a wrapper makes of it is not known.
-                plain = settings is loader['dataset']
+                # What a wrapper or `indices` leaves of it is not known.
+                plain = settings is loader['dataset'] and settings.get('indices') is None
                 images[split] = survey.images if plain else None
     return images
 

@@ -141,7 +141,7 @@ def refuse_unread_arguments(cfg: Mapping) -> None:
         UserError: an argument that neither it nor the saving of a checkpoint knows.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    known = {'type', 'priority', '_scope_'}
+    known = {'type', 'priority', '_scope_', '_delete_'}
     for function in (CheckpointHook.__init__, Runner.save_checkpoint):
         known |= set(inspect.signature(function).parameters)
     known -= {'self', 'kwargs', 'filename', 'meta'}
@@ -157,7 +157,6 @@ def argument_advice(argument: str, builder: object) -> str:
     """Return what to write instead of an argument that a class does not take, or ''."""
     if argument in OLD_ARGUMENTS:
         return f' (of 2.x, in 3.x: {OLD_ARGUMENTS[argument]})'
-    try:
-        return did_you_mean(argument, inspect.signature(builder).parameters)
-    except (TypeError, ValueError):  # not a class, or one without a signature
-        return ''
+    kinds = inspect.getmro(builder) if inspect.isclass(builder) else ()
+    known = {name for kind in kinds[:-1] for name in inspect.signature(kind.__init__).parameters}
+    return did_you_mean(argument, known - {'self', 'args', 'kwargs'})

@@ -5,6 +5,7 @@ import errno
 import itertools
 import locale
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, VISBACKENDS
 from mmengine.runner import Runner
@@ -26,6 +28,7 @@ from ..errors import UserError
 from .config import config_mistakes
 from .options import nested_dicts
 from .resume import saved_checkpoints
+from .schedule import fit_schedule
 from .strategies import fit_cpu
 
 # The variables in which each launcher tells a process its rank, in all and on its machine.
@@ -92,10 +95,17 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
-def build_all_parts(cfg: Config) -> None:
+def build_all_parts(cfg: Config, gpus: int = 1) -> list[str]:
     """Build what training with a config builds, in a folder that then goes, and let go of it.
 
     Loaders, hooks, metrics, optimizer, schedules and visualizers: a wrong argument of any shows.
+
+    Args:
+        cfg: the whole config.
+        gpus: for how many of them the run is planned.
+
+    Returns:
+        What is to be said of the schedule.
 
     Raises:
         UserError: a part cannot be built from its settings.
@@ -110,16 +120,22 @@ def build_all_parts(cfg: Config) -> None:
             trial.visualizer.vis_backends = [dict(type='LocalVisBackend')]
         trial.work_dir = folder
         runner = build_runner(trial)
+        notes = []
         parts = [runner.train_loop]  # each is built when it is first asked for
         if isinstance(runner, Runner):  # with a strategy, that makes them
             parts.append(runner.build_optim_wrapper(runner.optim_wrapper))
             runner.optim_wrapper = parts[-1]
+            notes = fit_schedule(runner, math.ceil(len(runner.train_dataloader) / gpus))
             if runner.param_schedulers:
                 parts.append(runner.build_param_scheduler(runner.param_schedulers))
         if trial.get('val_cfg'):
             parts.append(runner.val_loop)
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):  # builds its average when a run begins
+                hook.before_run(runner)
         for handler in runner.logger.handlers:
             handler.close()  # of the log file
+    return notes
 
 
 def _rename_run(cfg: Config, number: int) -> None:

@@ -22,6 +22,7 @@ from .blame import ResumedStateHook, Stopped, blame_files
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
+from .config_keys import refuse_unread_arguments
 from .hardware import GIB, Budget, fit_to_hardware
 from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
 from .launch import (
@@ -53,6 +54,7 @@ from .replay import EXACT_LOOPS, WORKER_START
 from .resume import find_latest, read_resumable, saved_checkpoints
 from .resumed_config import describe_changes, describe_end
 from .run_folder import RUN_ID, id_of, new_run_id, own_folder
+from .schedule import fit_schedule
 from .strategies import check_same_strategy, fit_strategy
 
 AUTO = 'auto'
@@ -184,6 +186,7 @@ def train(
     """
     notes, images = [*notes, *share_ignored_label(cfg)], {}
     match_by_name(cfg)
+    refuse_unread_arguments(cfg)
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
@@ -206,7 +209,7 @@ def train(
     use_checked_metrics(cfg)
     fit_strategy(cfg)
     if dry_run:
-        build_all_parts(cfg)
+        notes += build_all_parts(cfg, budget.gpus if budget else 1)
         print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
         return None
     make_work_dir(cfg.work_dir)
@@ -217,6 +220,8 @@ def train(
         runner = build_runner(cfg)
         runner.message_hub.update_info(RUN_ID, start.run_id)
         runner.register_hook(InterruptHook(signals))
+        if isinstance(runner, Runner):  # a strategy's runner builds everything later
+            notes += fit_schedule(runner)
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
