@@ -190,7 +190,8 @@ def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
     if not (named[0].is_file() and named[1].is_dir() and any(named[1].iterdir())):
         found = _find_annotations(root, split)
         if found is None:
-            expected = describe_format(root) or _expected(split, ANNOTATIONS)
+            other = describe_format(root) if split == 'train' else ''
+            expected = other or _expected(split, ANNOTATIONS)
             raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
         dataset['ann_file'], images = found
         dataset['data_prefix'] = dict(img=images)
