@@ -12,6 +12,7 @@ from torch import nn
 from glmix_mm.engine.config import load_config
 from glmix_mm.errors import UserError
 from glmix_mm.models import GLNet
+from glmix_mm.platform import config_root
 
 BASES = {
     'glnet': ('maskrcnn_glnet_4g_1x', 'upernet_glnet_4g_160k', 'glnet_4g'),
@@ -224,3 +225,18 @@ def test_frozen_stages(family, name, own):
         if key.startswith(('stages.0.', 'stages.1.', *outputs))
     }
     assert frozen == expected and expected
+
+
+@pytest.mark.parametrize('name', ['maskrcnn_glnet_4g_1x', 'semfpn_glnet_4g_80k'])
+def test_the_recipe_for_small_sets(name, tmp_path):
+    path = config_root() / '_base_/finetune/small.py'
+    lines = [line.removeprefix('#   ') for line in path.read_text().splitlines()[1:5]]
+    text = '\n'.join(lines).replace('maskrcnn_glnet_4g_1x', name)
+    (tmp_path / 'mine.py').write_text(text)
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=200)
+    assert [s.get('end') for s in cfg.param_scheduler] == [100, 2000]
+    assert cfg.train_dataloader.batch_size == 4
+    assert cfg.train_dataloader.sampler == dict(type='InfiniteSampler', shuffle=True)
+    assert cfg.default_hooks.checkpoint.interval == 200
+    assert cfg.optim_wrapper.optimizer.lr == 5e-5 and cfg.model.backbone.arch == '4g'
