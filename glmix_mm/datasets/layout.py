@@ -24,6 +24,7 @@ from .paths import LAYOUTS, Place, some
 from .survey import Survey
 from .tokenlabels import check_token_labels
 
+NUMBERS = ['num_classes', 'num_things_classes']
 # RPNs tell object from background, and mmdet's semantic heads count their own classes.
 OTHER_HEADS = ('rpn_head', 'semantic_head')
 
@@ -251,12 +252,18 @@ def _check_heads(cfg: Config, classes: Sequence[str], split: str) -> None:
 
 
 def heads_classes(settings: object, path: str) -> Iterator[tuple[str, int]]:
-    """Yield the full key and value of each head's ``num_classes`` within a model's settings."""
+    """Yield the full key and value of each head's number of classes within a model's settings.
+
+    That is ``num_classes``, or ``num_things_classes`` where there is no stuff beside them.
+    """
     if isinstance(settings, (list, tuple)):
         items = [(f'{path}.{i}', value) for i, value in enumerate(settings)]
     elif isinstance(settings, Mapping):
-        if 'num_classes' in settings and 'head' in path:
-            yield f'{path}.num_classes', settings['num_classes']
+        # Heads that count stuff as well have the data set's classes in two numbers.
+        keys = ['num_classes'] if settings.get('num_stuff_classes') else NUMBERS
+        for key in keys:
+            if key in settings and 'head' in path:
+                yield f'{path}.{key}', settings[key]
         items = [(f'{path}.{key}', v) for key, v in settings.items() if key not in OTHER_HEADS]
     else:
         return

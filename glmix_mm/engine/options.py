@@ -217,7 +217,14 @@ def _locate(folder: Path, dataset: ConfigDict) -> Path:
         )
     parts = Path(dataset.get('data_root') or '').parts
     inner = [folder.joinpath(*parts[-n:]) for n in (1, 2) if len(parts) >= n]
-    return max([folder, *inner], key=lambda root: sum((root / path).exists() for path in named))
+    # Where nothing lies as named, a data set's own folder goes before the one that holds several.
+    return max(
+        [folder, *inner],
+        key=lambda root: (
+            sum((root / path).exists() for path in named),
+            root != folder and root.is_dir(),
+        ),
+    )
 
 
 def _move(path: str, moved: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS
 
 from ..datasets.coco import read_coco
 from ..datasets.formats import describe_format
@@ -97,16 +98,48 @@ def set_classes(cfg: Config, classes: Sequence[str]) -> None:
     palette = [tuple(colour) for colour in distinct_colours(len(classes))]
     for dataset in _datasets(cfg):
         dataset['metainfo'] = dict(classes=tuple(classes), palette=palette)
+    for settings in nested_dicts(cfg.model):
+        if 'num_stuff_classes' in settings:  # what is read here are things
+            settings['num_stuff_classes'] = 0
     keys = [key for key, _ in heads_classes(cfg.model, 'model')]
     cfg.merge_from_dict({key: len(classes) for key in keys})
     for settings in nested_dicts(cfg.model):
         weights = settings.get('class_weight')
-        # Detectors' softmax losses weigh the background as well.
-        if isinstance(weights, (list, tuple)) and len(weights) - len(classes) not in (0, 1):
-            raise UserError(
-                f'{settings.get("type")}.class_weight of {cfg.filename} has {len(weights)} '
-                f'weights, but the data have {len(classes)} classes; set as many, or None'
-            )
+        if isinstance(weights, (list, tuple)):
+            settings['class_weight'] = _fit_weights(weights, len(classes), settings, cfg)
+    for preprocessor in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')):
+        if preprocessor and 'num_classes' in preprocessor:
+            preprocessor['num_classes'] = len(classes)
+    if cfg.get('default_scope') == 'mmpretrain':  # detectors' assigners have another topk
+        _cap_topk(cfg, len(classes))
+
+
+def _cap_topk(cfg: Config, count: int) -> None:
+    """Leave out the accuracies that need more than so many classes."""
+    evaluators = [cfg.get(f'{split}_evaluator') for split in SPLITS]
+    for settings in nested_dicts([cfg.model, *evaluators]):
+        topk = settings.get('topk', 1)
+        topk = topk if isinstance(topk, (list, tuple)) else [topk]
+        if max(topk) > count:
+            settings['topk'] = tuple(k for k in topk if k <= count) or (1,)
+
+
+def _fit_weights(weights: Sequence[float], count: int, settings: dict, cfg: Config) -> list[float]:
+    """Return the weights of a loss for so many classes, and its own of the background behind.
+
+    Raises:
+        UserError: they tell classes apart, and there are more or fewer of them.
+    """
+    # Detectors' softmax losses weigh the background as well.
+    if len(weights) - count in (0, 1):
+        return list(weights)
+    first, *others, last = weights
+    if set(others) <= {first}:
+        return [first] * count + [last]
+    raise UserError(
+        f'{settings.get("type")}.class_weight of {cfg.filename} has {len(weights)} '
+        f'weights, but the data have {count} classes; set as many, or None'
+    )
 
 
 def suiting_config(folder: Path) -> str:
@@ -147,25 +180,38 @@ def _root(cfg: Config) -> Path:
 
 def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
     """Set the data sets' and evaluators' paths; return the categories' names, and notes."""
-    root = _root(cfg)
-    files = {}
+    files: dict[str, list[str]] = {}
     for split in SPLITS:
         for dataset in _datasets(cfg, split):
-            files[split] = _place_coco(root, split, dataset)
+            _require_coco(split, dataset)
+            root = Path(dataset.get('data_root') or _root(cfg))
+            files.setdefault(split, []).append(str(root / _place_coco(root, split, dataset)))
         evaluators = cfg.get(f'{split}_evaluator') or []
         for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
             if evaluator.get('ann_file'):
-                evaluator['ann_file'] = str(root / files[split])
-    path = root / files['train']
-    content = read_coco(str(path), Place('train', str(root)))
-    categories, notes = content['categories'], [f'Classes from {path}']
-    groups = _groups(content)
+                evaluator['ann_file'] = files[split][-1]
+    notes = [f'Classes from {" and ".join(dict.fromkeys(files["train"]))}']
+    names = {path: _category_names(path, notes) for path in files['train']}
+    first, classes = next(iter(names.items()))
+    for path, others in names.items():
+        if set(others) != set(classes):
+            raise UserError(
+                f'{path}: its categories are {some(others)}, but those of {first} are '
+                f'{some(classes)}; data sets that are trained on together need the same names'
+            )
+    return classes, notes
+
+
+def _category_names(path: str, notes: list[str]) -> list[str]:
+    """Return the names of an annotation file's categories; add to the notes what is left out."""
+    content = read_coco(path, Place('train', os.path.dirname(path)))
+    categories, groups = content['categories'], _groups(content)
     if groups:
         notes.append(f'{some(groups)} only groups other categories and has no box, so no class')
         categories = [category for category in categories if category['name'] not in groups]
     if not categories:
         raise UserError(f"{path}: its 'categories' are empty; expected a name for each class")
-    return [category['name'] for category in categories], notes
+    return [category['name'] for category in categories]
 
 
 def _groups(content: Mapping) -> list[str]:
@@ -181,6 +227,30 @@ def _groups(content: Mapping) -> list[str]:
         for category in content['categories']
         if category['name'] in above and category.get('id') not in used
     ]
+
+
+def _require_coco(split: str, dataset: ConfigDict) -> None:
+    """Check that a data set reads COCO's json, before its files are looked for.
+
+    Raises:
+        UserError: it reads something else; the message says what.
+    """
+    from mmdet.datasets import CocoDataset, XMLDataset
+
+    kind = DATASETS.get(f'mmdet.{dataset.type}') or DATASETS.get(dataset.type)
+    if kind is None or issubclass(kind, CocoDataset):  # an unknown one is said when it is built
+        return
+    reads = "XML files (Pascal VOC's)" if issubclass(kind, XMLDataset) else "not COCO's json"
+    convert = (
+        "convert them with mmdet's tools/dataset_converters/pascal_voc.py --out-format coco"
+        if issubclass(kind, XMLDataset)
+        else "write the annotations as COCO's json"
+    )
+    raise UserError(
+        f'--classes-from-data: the {split} data set is a {dataset.type}, which reads {reads}; '
+        f"only COCO's json is read here: {convert}, and set type='CocoDataset'; or leave "
+        '--classes-from-data out and set metainfo and num_classes'
+    )
 
 
 def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
@@ -367,14 +437,6 @@ def _use_image_folders(cfg: Config) -> tuple[list[str], list[str]]:
             dataset.update(data_prefix=folder, ann_file='')
     folder = root / next(_datasets(cfg, 'train')).data_prefix
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    for preprocessor in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')):
-        if preprocessor and 'num_classes' in preprocessor:
-            preprocessor['num_classes'] = len(classes)
-    for metric in nested_dicts([cfg.get(f'{split}_evaluator') for split in SPLITS]):
-        topk = metric.get('topk', 1)
-        topk = topk if isinstance(topk, (list, tuple)) else [topk]
-        if max(topk) > len(classes):
-            metric['topk'] = tuple(k for k in topk if k <= len(classes)) or (1,)
     return classes, [f'Classes from the folders of {folder}']
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 from glmix_mm.datasets.layout import check_datasets, heads_classes, unwrap
@@ -286,3 +287,74 @@ def test_class_folders_without_splits(folders, capsys):
     assert 'val/CLASS' in failure('imagenet/glnet_4g', folders / 'train')
     shutil.rmtree(folders / 'val')
     assert 'nothing found for val' in failure('imagenet/glnet_4g', folders)
+
+
+def test_data_sets_that_are_joined_keep_their_own_roots(boxes, tmp_path):
+    both = tmp_path / 'both'
+    for name in ('one', 'two'):
+        shutil.copytree(boxes, both / name)
+    for split in ('train', 'val'):  # in another layout, so that no file lies as the config says
+        (both / f'two/{split}2017').rename(both / f'two/{split}')
+        old = both / f'two/annotations/instances_{split}2017.json'
+        old.rename(both / f'two/annotations/{split}.json')
+    cfg = copy.deepcopy(loaded('maskrcnn_glnet_4g_1x'))
+    inner = cfg.train_dataloader.dataset
+    sets = [dict(copy.deepcopy(inner), data_root=f'data/{name}/') for name in ('one', 'two')]
+    joined = dict(type='ConcatDataset', datasets=sets)
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=joined)
+    cfg.val_dataloader.dataset.data_root = 'data/one/'
+    cfg.val_evaluator.ann_file = 'data/one/annotations/instances_val2017.json'
+    cfg.test_dataloader, cfg.test_evaluator = map(
+        copy.deepcopy, (cfg.val_dataloader, cfg.val_evaluator)
+    )
+    apply_data_root(cfg, str(both))
+    own_data.classes_from_data(cfg)
+    files = [Path(each.data_root) / each.ann_file for each in unwrap(cfg.train_dataloader.dataset)]
+    one = both / 'one/annotations/instances_train2017.json'
+    assert files == [one, both / 'two/annotations/train.json']
+    content = json.loads(files[1].read_text())
+    content['categories'][0]['name'] = 'other'
+    files[1].write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r'two/annotations/train\.json: .*same names'):
+        own_data.classes_from_data(cfg)
+
+
+def test_a_data_set_that_is_not_cocos_says_what_it_is(boxes):
+    cfg = copy.deepcopy(loaded('maskrcnn_glnet_4g_1x'))
+    cfg.train_dataloader.dataset.type = 'VOCDataset'
+    cfg.train_dataloader.dataset.ann_file = 'ImageSets/Main/trainval.txt'
+    cfg.train_dataloader.dataset.data_root = str(boxes)
+    with pytest.raises(UserError, match=r'VOCDataset, which reads XML .*pascal_voc\.py'):
+        own_data.classes_from_data(cfg)
+
+
+def test_every_number_of_classes_follows():
+    head = dict(num_things_classes=80, num_stuff_classes=53)
+    weighted = dict(head, loss_cls=dict(class_weight=[1.0] * 133 + [0.1]))
+    model = dict(panoptic_head=weighted, panoptic_fusion_head=dict(head))
+    cfg = Config(dict(default_scope='mmdet', model=model))
+    own_data.set_classes(cfg, NAMES)
+    for name in model:
+        found = cfg.model[name]
+        assert (found.num_things_classes, found.num_stuff_classes) == (5, 0)
+    assert cfg.model.panoptic_head.loss_cls.class_weight == [1.0] * 5 + [0.1]
+    cfg.model.panoptic_head.loss_cls.class_weight = [1.0, 2.0, 3.0, 4.0]
+    with pytest.raises(UserError, match='4 weights, but the data have 5'):
+        own_data.set_classes(cfg, NAMES)
+
+
+def test_a_classifiers_numbers_follow():
+    head = dict(num_classes=1000, topk=(1, 5), loss=dict(num_classes=1000))
+    accuracy = dict(type='Accuracy', topk=(1, 5))
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(head=head),
+            data_preprocessor=dict(num_classes=1000),
+            val_evaluator=accuracy,
+        )
+    )
+    own_data.set_classes(cfg, NAMES[:3])
+    head = cfg.model.head
+    assert head.num_classes == head.loss.num_classes == cfg.data_preprocessor.num_classes == 3
+    assert head.topk == cfg.val_evaluator.topk == (1,)
