@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..platform.images import JPEG_START, decode_image
-from ..platform.loading import read_bytes
+from ..platform.images import decode_image
+from ..platform.loading import check_header, read_bytes
 from .survey import Survey, evenly, in_threads, of_all, read_size, survey_depth
 
 SHOWN = 12  # labels that a note lists
@@ -66,11 +66,10 @@ def count_labels(path: str) -> Counter:
     A palette is looked through.
 
     Raises:
-        UserError: it can't be read, has several channels, or is of a format that changes numbers.
+        UserError: it can't be read, has several channels, or mmseg would change its numbers.
     """
     data = read_bytes(path)
-    if data.startswith(JPEG_START):
-        raise UserError(f'{path}: is a JPEG, which does not keep labels as they were; use PNG')
+    check_header(data, path)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         labels = decode_image(data, path, lambda: np.asarray(Image.open(io.BytesIO(data))))
@@ -78,13 +77,8 @@ def count_labels(path: str) -> Counter:
         raise UserError(
             f'{path}: has {labels.shape[2]} channels; expected one, holding the index of the class'
         )
-    if labels.dtype == bool:  # one bit a pixel
-        labels = labels.astype(np.uint8)
-    if labels.dtype == np.uint8:
-        counts = np.bincount(labels.ravel())
-        return Counter({label: int(counts[label]) for label in np.flatnonzero(counts).tolist()})
-    values, counts = np.unique(labels, return_counts=True)
-    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    counts = np.bincount(labels.astype(np.uint8).ravel())
+    return Counter({label: int(counts[label]) for label in np.flatnonzero(counts).tolist()})
 
 
 def survey_label_maps(

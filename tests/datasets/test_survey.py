@@ -216,16 +216,28 @@ def test_labels_are_counted(tmp_path):
     for number, array in enumerate(
         [
             rng.integers(0, 256, (9, 7)).astype(np.uint8),
-            rng.integers(0, 60000, (9, 7)).astype(np.uint16),
+            rng.integers(0, 256, (9, 7)).astype(np.uint16),
+            rng.integers(0, 256, (9, 7)).astype(np.float32),
             rng.random((9, 7)) > 0.5,
         ]
     ):
-        path = tmp_path / f'{number}.png'
+        path = tmp_path / (f'{number}.tif' if array.dtype == np.float32 else f'{number}.png')
         Image.fromarray(array).save(path)
         values, counts = np.unique(array, return_counts=True)
         assert count_labels(str(path)) == Counter(
             dict(zip(values.tolist(), counts.tolist(), strict=True))
         )
+
+
+@pytest.mark.parametrize('label', [256, 65535, 0.5, -1, np.nan])
+def test_labels_that_are_no_bytes(label, tmp_path):
+    """What training would refuse, or cut down to a byte, is not counted as a class."""
+    path = tmp_path / 'map.tif'
+    kind = np.uint16 if label > 1 else np.float32
+    Image.fromarray(np.array([[0, 1], [1, label]]).astype(kind)).save(path)
+    with pytest.raises(UserError, match='one byte a pixel') as caught:
+        count_labels(str(path))
+    assert str(path) in str(caught.value)
 
 
 def test_the_label_histogram(ade):
