@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import torch
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -91,16 +92,16 @@ class Predictor:
 
     def draw(
         self,
-        image: Picture,
         result: BaseDataElement,
+        image: Picture,
         score_thr: float = 0.3,
         color: str = 'rgb',
     ) -> np.ndarray:
         """Draw a result on its image, as ``glmix predict`` does.
 
         Args:
+            result: of the call, on one image.
             image: what was predicted on.
-            result: of the call.
             score_thr: least score of a detection.
             color: as of the call.
 
@@ -108,9 +109,17 @@ class Predictor:
             RGB, uint8 (h, w, 3); of a label map, with a legend below.
 
         Raises:
-            UserError: the image cannot be read.
+            UserError: the image cannot be read, or the result is of another one.
         """
-        return draw_sample(_read(image, color), result, self.model.dataset_meta, score_thr)
+        _expect_one(result)
+        pixels = _read(image, color)
+        size = result.metainfo.get('ori_shape', pixels.shape)
+        if tuple(size[:2]) != pixels.shape[:2]:
+            raise UserError(
+                f'found an image of {pixels.shape[1]} x {pixels.shape[0]} px; expected the one of '
+                f'the result, {size[1]} x {size[0]} px'
+            )
+        return draw_sample(pixels, result, self.model.dataset_meta, score_thr)
 
     def to_coco(
         self,
@@ -122,7 +131,7 @@ class Predictor:
         """Return a detector's result as COCO's json has results, for ``COCO.loadRes``.
 
         Args:
-            result: of the call.
+            result: of the call, on one image.
             image_id: the image's number in the annotation file.
             category_ids: the classes' numbers there, in the order of ``classes``; by default 1, 2,
                 and so on.
@@ -140,6 +149,7 @@ class Predictor:
                 'to_coco is for detectors; a label map is in result.pred_sem_seg.data (1, h, w), '
                 'probabilities of the classes are in result.pred_score'
             )
+        _expect_one(result)
         ids = list(category_ids or range(1, len(self.classes) + 1))
         if len(ids) != len(self.classes):
             raise UserError(f'found {len(ids)} category_ids; expected {len(self.classes)}')
@@ -150,6 +160,13 @@ class Predictor:
         """Return the steps of the test pipelines that read an image."""
         cfg = self.model.cfg
         return [cfg.test_pipeline[0], cfg.test_dataloader.dataset.pipeline[0]]
+
+
+def _expect_one(result: object) -> None:
+    if not isinstance(result, BaseDataElement):
+        raise UserError(
+            f'found {type(result).__name__}; expected the result of one image, as the call gives it'
+        )
 
 
 def _read(image: object, color: str) -> np.ndarray:
@@ -212,12 +229,14 @@ def _pixels_of(image: PIL.Image.Image) -> np.ndarray:
 
 
 def load(
-    config: str | Path, checkpoint: str | Path | None = None, device: str | None = None
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
 ) -> Predictor:
     """Return a detector, a segmentor or a classifier, ready for images.
 
     Args:
-        config: a config file, or the name of one that comes with this package.
+        config: a config file, the name of one that comes with this package, or a config.
         checkpoint: one that was trained with this config. Without it the weights are random, and a
             warning says so.
         device: 'cpu', 'cuda' or 'cuda:N'; by default CUDA's first one where there is one.
@@ -226,14 +245,15 @@ def load(
         UserError: no such config or device, the config is of none of the three, or the checkpoint
             does not fit it.
     """
-    cfg = load_config(str(config))
-    library = library_of(cfg)
-    device = str(find_device(device, 'device='))
+    is_loaded = isinstance(config, Config)
+    cfg = copy.deepcopy(config) if is_loaded else load_config(str(config))
+    name, library = str(cfg.filename if is_loaded else config), library_of(cfg)
+    device = str(find_device(device and str(device), 'device='))
     content = {}
     if checkpoint is None:
         warnings.warn(
-            f'load({str(config)!r}) without a checkpoint: all weights are random, so the results '
-            'mean nothing; give one that was trained with this config, checkpoint=...',
+            f'load({name!r}) without a checkpoint: all weights are random, so the results mean '
+            'nothing; give one that was trained with this config, checkpoint=...',
             stacklevel=2,
         )
     else:

@@ -56,10 +56,13 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     Raises:
         UserError: it can't be read.
     """
-    refuse_endless(path)
     try:
+        refuse_endless(path)
         return fileio.get(path, backend_args=backend_args)
-    except (OSError, HTTPException) as error:  # the latter where a server breaks off
+    except KeyError as error:  # mmengine's backends, by their prefixes
+        raise UserError(f'{path}: addresses that begin with {error} are not known') from error
+    # The last two where a server breaks off, and where a name holds what none can.
+    except (OSError, HTTPException, ValueError) as error:
         raise UserError(f'{path}: {getattr(error, "strerror", None) or error}') from error
 
 

@@ -157,7 +157,7 @@ def test_predictions_and_load_are_what_the_model_says(
         assert found[0]['score'] == pytest.approx(expected['pred_score'])
         assert sum(a['score'] for a in found) == pytest.approx(1)
         np.testing.assert_array_equal(result.pred_score.numpy(), expected['pred_scores'])
-        drawn = model.draw(image, result)
+        drawn = model.draw(result, image)
         assert (drawn == np.asarray(Image.open(out / f'{image.stem}.png'))).all()
         assert torch.equal(model(Image.open(image)).pred_score, result.pred_score)
     assert model.classes == ['dark', 'light']

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmseg.apis import inference_model, init_model
 from mmseg.structures import SegDataSample
 from PIL import Image
@@ -76,10 +77,21 @@ def test_what_is_made_of_a_result(nano_detector, detector_weights, photos, demo_
     with pytest.raises(UserError, match='found 1 category_ids; expected 5'):
         model.to_coco(result, category_ids=[1])
 
-    picture = model.draw(photos[0], result, score_thr=0.1)
+    picture = model.draw(result, photos[0], score_thr=0.1)
     pixels = np.asarray(Image.open(photos[0]))
     assert picture.shape == pixels.shape and (picture != pixels).any()
-    assert (model.draw(pixels[..., ::-1], result, 0.1, 'bgr') == picture).all()
+    assert (model.draw(result, pixels[..., ::-1], 0.1, 'bgr') == picture).all()
+    with pytest.raises(UserError, match=r'found an image of 64 x 32 px; .* 64 x 64 px'):
+        model.draw(result, pixels[:32])
+    for use in (lambda results: model.draw(results, photos[0]), model.to_coco):
+        with pytest.raises(UserError, match='found list; expected the result of one image'):
+            use([result])
+
+
+def test_a_config_and_a_device_that_are_objects(nano_detector, detector_weights, photos):
+    model = load(Config.fromfile(nano_detector), detector_weights, torch.device('cpu'))
+    expected = load(nano_detector, detector_weights, 'cpu')(photos[0]).pred_instances
+    assert torch.equal(model(photos[0]).pred_instances.bboxes, expected.bboxes)
 
 
 def test_images_that_cannot_be_read(nano_detector, detector_weights, photos, tmp_path):
@@ -89,6 +101,9 @@ def test_images_that_cannot_be_read(nano_detector, detector_weights, photos, tmp
     for name in ('none.jpg', 'cut.jpg', 'text.png'):
         with pytest.raises(UserError, match=re.escape(str(tmp_path / name))):
             model(tmp_path / name)
+    for name, found in (('file:///photo.jpg', "'file' are not known"), ('a\0b', 'null')):
+        with pytest.raises(UserError, match=f'^{name}: .*{found}'):
+            model(name)
     with pytest.raises(UserError, match=re.escape(str(tmp_path / 'cut.jpg'))):
         model(Image.open(tmp_path / 'cut.jpg'))
     for pixels, found in (
@@ -142,8 +157,8 @@ def test_an_address(nano_detector, detector_weights, photos):
         root = f'http://127.0.0.1:{server.server_port}'
         result = model(f'{root}/{photos[0].name}')
         assert torch.equal(result.pred_instances.bboxes, model(photos[0]).pred_instances.bboxes)
-        picture = model.draw(f'{root}/{photos[0].name}', result)
-        assert (picture == model.draw(photos[0], result)).all()
+        picture = model.draw(result, f'{root}/{photos[0].name}')
+        assert (picture == model.draw(result, photos[0])).all()
         for name, found in (('none.jpg', '404'), ('cut.jpg', '10 bytes')):
             with pytest.raises(UserError, match=re.escape(f'{root}/{name}') + f': .*{found}'):
                 model(f'{root}/{name}')
@@ -160,7 +175,7 @@ def test_a_segmentor(nano_segmentor, segmentor_weights, photos):
     plain.cfg.test_pipeline = plain.cfg.test_dataloader.dataset.pipeline
     expected = inference_model(plain, str(photos[0])).pred_sem_seg.data
     assert torch.equal(result.pred_sem_seg.data, expected)
-    assert model.draw(photos[0], result)[:64, :64].shape == (64, 64, 3)
+    assert model.draw(result, photos[0])[:64, :64].shape == (64, 64, 3)
     with pytest.raises(UserError, match='to_coco is for detectors'):
         model.to_coco(result)
     check_pixels(model, photos, lambda result: result.pred_sem_seg.data)
