@@ -1,6 +1,7 @@
 """Looks through a data set before training: what ``glmix check-data`` calls."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     with config_mistakes(cfg.filename):
         check(cfg)
     if folder.is_dir():
-        print(f'Train on it: {spelled("train")} {name} --data-root {folder} --classes-from-data')
+        root = shlex.quote(str(folder))
+        print(f'Train on it: {spelled("train")} {name} --data-root {root} --classes-from-data')
 
 
 def check(cfg: Config) -> None:

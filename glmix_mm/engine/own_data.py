@@ -434,7 +434,7 @@ def _use_image_folders(cfg: Config) -> tuple[list[str], list[str]]:
             if dataset['type'] == 'ImageNet':  # which asks for ImageNet's own splits
                 dataset['type'] = 'CustomDataset'
                 dataset.pop('split', None)
-            dataset.update(data_prefix=folder, ann_file='')
+            dataset.update(data_prefix=folder, ann_file='', extensions=ENDINGS)
     folder = root / next(_datasets(cfg, 'train')).data_prefix
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     return classes, [f'Classes from the folders of {folder}']
@@ -463,7 +463,8 @@ def _has_image(folder: Path) -> bool:
 def _are_unsplit(root: Path) -> bool:
     """Tell whether a folder holds folders of images that are no splits, so perhaps classes."""
     names = _class_folders(root)
-    return len(names) > 1 and not any(name.startswith(('train', 'val', 'test')) for name in names)
+    starts = ('train', 'val', 'test')
+    return len(names) > 1 and not any(name.lower().startswith(starts) for name in names)
 
 
 def _expect_folders(root: Path, split: str) -> UserError:

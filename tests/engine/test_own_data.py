@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -278,6 +279,31 @@ def test_a_folder_of_class_folders_is_checked_alone(folders, capsys):
     assert run(check_data, [str(folders)]) == 1
     out = capsys.readouterr().out
     assert '1 of the 7 images looked at cannot be read' in out and 'hold 12 bits' in out
+
+
+def test_images_of_every_ending_are_used(folders):
+    """mmpretrain by itself passes over WebP and .tiff, without a word."""
+    for number, ending in enumerate(('.webp', '.tiff', '.JPG')):
+        path = folders / f'train/owl/{number}.png'
+        Image.open(path).save(path.with_suffix(ending))
+        path.unlink()
+    cfg, _ = fitted('imagenet/glnet_4g', folders)
+    assert check_datasets(cfg, ['train']) == dict(train=10)
+
+
+def test_the_next_command_takes_a_folder_with_a_space(folders, capsys):
+    folder = folders.rename(folders.with_name('my birds'))
+    assert run(check_data, [str(folder)]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[words.index('--data-root') + 1] == str(folder)
+
+
+def test_splits_in_capitals_are_no_classes(folders, capsys):
+    for path in list(folders.iterdir()):
+        path.rename(path.with_name(path.name.upper()))
+    assert run(check_data, [str(folders)]) == 1
+    message = capsys.readouterr().err
+    assert 'not split' not in message and '{}/CLASS/IMAGE' in message
 
 
 def test_class_folders_without_splits(folders, capsys):
