@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -12,6 +11,9 @@ from mmengine.structures import BaseDataElement
 
 from .images import read_image, save_picture
 from .predictions import draw_sample
+
+# Endings of formats that hold colours; .pgm, for one, holds grey alone.
+COLOURED = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @HOOKS.register_module()
@@ -54,6 +56,6 @@ class PredictionPictureHook(Hook):
             image = read_image(sample.img_path)
             picture = draw_sample(image, sample, meta, self.score_thr, with_truth=True)
             name = os.path.relpath(os.path.abspath(sample.img_path), self._root)
-            if not cv2.haveImageWriter(name):
+            if Path(name).suffix.lower() not in COLOURED:
                 name += '.png'
             save_picture(self.out_dir / name, picture, Path(name).suffix)

@@ -245,6 +245,8 @@ def test_pictures_of_images_of_one_name(demo_root, tmp_path):
     for place, image in enumerate(truth['images']):
         pixels = cv2.imread(str(coco / 'val2017' / image['file_name']))
         image['file_name'] = f'cam{place % 2}/{place // 2}.png'
+        if place == 3:  # a format without colours
+            image['file_name'], pixels = 'cam1/1.pgm', pixels[..., 0]
         (coco / 'val2017' / image['file_name']).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(coco / 'val2017' / image['file_name']), pixels)
     path.write_text(json.dumps(truth))
@@ -255,7 +257,7 @@ def test_pictures_of_images_of_one_name(demo_root, tmp_path):
     options = ('--show-dir', pictures, '--cfg-options', 'default_hooks.visualization.score_thr=0.1')
     assert test(config, checkpoint, coco, tmp_path / 'wd', *options) == 0
     found = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob('*.png'))
-    assert found == ['cam0/0.png', 'cam0/1.png', 'cam1/0.png', 'cam1/1.png']
+    assert found == ['cam0/0.png', 'cam0/1.png', 'cam1/0.png', 'cam1/1.pgm.png']
 
     images = [str(coco / 'val2017' / name) for name in found[:1]]
     arguments = [config, checkpoint, *images, '--out', str(tmp_path / 'predicted')]
