@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..datasets.layout import unwrap
 from ..errors import UserError
 from ..models.pretrained import is_state
+from ..models.pyramid import PyramidBackbone
 from ..platform.states import compare_states
 from .config import config_mistakes
 
@@ -58,10 +59,23 @@ def build_model(cfg: Config) -> nn.Module:
         UserError: the model's config has a mistake in it.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
+    _check_pretrained(cfg)
     with config_mistakes(cfg.filename):
         model = MODELS.build(copy.deepcopy(cfg.model))
     _check_channels(model, cfg)
     return model
+
+
+def _check_pretrained(cfg: Config) -> None:
+    """Refuse mmseg's ``pretrained``, which it hands on to a backbone without such a key."""
+    kind, weights = (cfg.model.get('backbone') or {}).get('type'), cfg.model.get('pretrained')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if weights and isinstance(kind, type) and issubclass(kind, PyramidBackbone):
+        raise UserError(
+            f'{cfg.filename}: model.pretrained={weights!r} is for another backbone than '
+            f'{kind.__name__}; set model.pretrained=None (its own weights belong into '
+            'model.backbone.init_cfg)'
+        )
 
 
 def _check_channels(model: nn.Module, cfg: Config) -> None:

@@ -156,6 +156,15 @@ def test_what_an_older_checkpoint_is_of():
     assert origin.startswith('EncoderDecoder with GLNet 9g') and '7' in origin
 
 
+def test_weights_of_the_backbone_that_was_replaced():
+    cfg = load_config('demo/semfpn_glnet_nano')
+    cfg.model.pretrained = 'open-mmlab://resnet50_v1c'
+    with pytest.raises(UserError, match=r'resnet50_v1c.* GLNet; set model\.pretrained=None'):
+        checkpoints.build_model(cfg)
+    cfg.model.pretrained = None
+    assert checkpoints.build_model(cfg).backbone.init_cfg is None
+
+
 def test_channels_that_do_not_match_the_backbone():
     options = {'model.backbone.arch': 'nano', 'model.backbone.init_cfg': None}
     with pytest.raises(UserError, match=r'model\.neck\.in_channels is \[64, 128, 256, 512\], but'):
