@@ -231,7 +231,7 @@ def trained_meta(checkpoint: Mapping) -> dict:
     mmdet and mmseg 2.x recorded them as CLASSES and PALETTE, beside the rest.
     """
     record = record_of(checkpoint)
-    meta = record.get('dataset_meta', record)
+    meta = record.get('dataset_meta') or record
     meta = meta if isinstance(meta, Mapping) else {}
     found = {}
     for key, are in dict(classes=_are_names, palette=_are_colours).items():

@@ -139,6 +139,7 @@ COLOURS = [[10, 20, 30], [40, 50, 60]]
         (dict(CLASSES=['disc', 'ring'], PALETTE=np.array(COLOURS, np.uint8)), COLOURS),
         (dict(CLASSES=('disc', 'ring'), PALETTE=None), None),
         (dict(CLASSES=('disc', 'ring')), None),
+        (dict(CLASSES=('disc', 'ring'), dataset_meta={}), None),
         (dict(dataset_meta=dict(CLASSES=('disc', 'ring'), PALETTE=COLOURS)), COLOURS),
         (dict(dataset_meta=dict(classes=('disc', 'ring')), CLASSES=('other',)), None),
     ],
