@@ -226,9 +226,10 @@ def resume_command(argv: Sequence[str], launcher: str, gpus: int = 1) -> str:
     Args:
         argv: the arguments that it was started with.
         launcher: what started the processes.
-        gpus: of ``--gpus``; above 1, ``start_processes`` has added the launcher at the end.
+        gpus: of ``--gpus``; above 1, ``start_processes`` has added the launcher at the end, unless
+            the user's own torchrun started the processes.
     """
-    if gpus > 1:
+    if gpus > 1 and [*argv[-2:]] == ['--launcher', 'pytorch']:
         argv = argv[:-2]
     elif launcher != 'none':
         return 'the same command with --resume'

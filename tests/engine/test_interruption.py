@@ -242,6 +242,8 @@ def test_the_command_that_goes_on(argv, expected):
     command = shlex.split(resume_command(argv, 'none'))
     assert command == ['glmix', 'train', *expected, '--resume']
     assert resume_command(argv, 'pytorch') == 'the same command with --resume'
+    by_hand = ['--launcher', 'pytorch', *argv, '--gpus', '2']
+    assert resume_command(by_hand, 'pytorch', gpus=2) == 'the same command with --resume'
     started = [*argv, '--gpus', '2', '--launcher', 'pytorch']
     command = shlex.split(resume_command(started, 'pytorch', gpus=2))
     assert command == ['glmix', 'train', *expected, '--gpus', '2', '--resume']
