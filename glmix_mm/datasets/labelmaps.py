@@ -45,11 +45,14 @@ def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) ->
         _require_files(images, stems, dataset.img_suffix, f'images listed in {dataset.ann_file}')
     if not scored:
         return Survey(images=len(stems))
-    if place.split == 'test' and not (labels and _stems(labels, dataset.seg_map_suffix) & stems):
+    unlabelled = stems - _stems(labels, dataset.seg_map_suffix) if labels else stems
+    if place.split == 'test' and unlabelled:
         where = os.path.abspath(labels) if labels else 'data_prefix, which has no seg_map_path,'
+        count = f'{len(unlabelled)} of the {len(stems)}' if unlabelled < stems else len(stems)
         raise UserError(
-            f'test data: {where} holds no label map of the {len(stems)} images in '
-            f'{os.path.abspath(images)}, so nothing can be scored; predict instead, '
+            f'test data: {where} holds no label map of {count} images in '
+            f'{os.path.abspath(images)}, the first is {min(unlabelled)}{dataset.seg_map_suffix}, '
+            'so they cannot be scored; complete the label maps, or predict instead, '
             f'{spelled("predict")} CONFIG CHECKPOINT {images}, or write label maps to submit, '
             '--cfg-options test_evaluator.format_only=True test_evaluator.output_dir=DIR'
         )

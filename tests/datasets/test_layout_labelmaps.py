@@ -107,6 +107,17 @@ def test_test_images_without_label_maps(root, named):
     assert check_datasets(cfg, ['test']) == dict(test=4)
 
 
+def test_one_test_image_without_a_label_map(root):
+    cfg = make_config(root)
+    cfg.test_dataloader, cfg.test_evaluator = cfg.train_dataloader, cfg.train_evaluator
+    (root / LABELS / 'ADE_train_00000003.png').unlink()
+    with pytest.raises(UserError) as caught:
+        check_datasets(cfg, ['test'])
+    message = str(caught.value)
+    assert '1 of the 4 images' in message and 'the first is ADE_train_00000003.png' in message
+    assert 'predict CONFIG' in message and 'test_evaluator.format_only=True' in message
+
+
 def test_missing_image(root):
     (root / IMAGES / 'ADE_train_00000002.jpg').unlink()
     message = failure(make_config(root))
