@@ -21,8 +21,8 @@ from ..engine.config import load_config
 from ..engine.official import accept_official
 from ..engine.predict import find_classes
 from ..errors import UserError
+from ..models.backbone import MIN_SIZE
 from ..models.pretrained import load_pretrained
-from ..models.pyramid import MIN_SIZE
 from ..platform.files import write_atomically
 from .check import check, compare_latency
 from .graphs import Graph, make_graphs

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..models.portable import adaptive_avg_pool2d
+from ..models.ops.portable import adaptive_avg_pool2d
 
 BOXES, MASKS = 'boxes', 'masks'  # names of Mask R-CNN's second and third graph
 EXAMPLE_BOXES = 5

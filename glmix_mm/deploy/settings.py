@@ -14,7 +14,7 @@ from ..datasets.layout import unwrap
 from ..engine.checkpoints import describe_model
 from ..engine.coco_results import category_numbers, known_ids
 from ..errors import UserError
-from ..models.pyramid import PyramidBackbone
+from ..models.backbone import PyramidBackbone
 
 TASKS = {
     'ImageClassifier': 'classification',

@@ -13,8 +13,8 @@ from torch import Tensor
 from .. import __version__
 from ..analysis.flops import EmptyOnMeta
 from ..errors import UserError
+from ..models.backbone import PyramidBackbone
 from ..models.pretrained import below, find_weights
-from ..models.pyramid import PyramidBackbone
 from ..platform.files import write_atomically
 from ..platform.states import compare_states
 from .checkpoints import model_settings, read

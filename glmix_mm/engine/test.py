@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from ..datasets.ignored import share_ignored_label
 from ..datasets.layout import check_datasets, log, unwrap
 from ..errors import UserError
-from ..models.pyramid import PyramidBackbone
+from ..models.backbone import PyramidBackbone
 from .blame import blame_files
 from .checkpoints import build_model, check_classes, check_fit, read
 from .cli import make_parser, parse

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .arch import resolve_arch
-from .dilated_attention import dilated_attention
+from .backbone import PyramidBackbone, make_stages
 from .ffn import MLP
 from .layers import BatchNorm2d, Block, GlobalAttention, LayerNorm2d, downsample, init_linear
-from .portable import exporting, neighbour_attention
+from .ops.dilated_attention import attend_to_neighbours
 from .pretrained import Rename
-from .pyramid import PyramidBackbone, make_stages
 
 DILATIONS = (1, 2, 3)
 FFN_RATIO = 4
@@ -59,7 +58,7 @@ class DilateFormer(PyramidBackbone):
         arch: 'tiny', 'small', 'base', or a dict of :class:`DilateFormerArch`'s attributes.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
         **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
-            and ``init_cfg``, see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+            and ``init_cfg``, see :class:`glmix_mm.models.backbone.PyramidBackbone`.
 
     Raises:
         UserError: an unknown variant or an option out of its range.
@@ -99,9 +98,7 @@ class MultiScaleDilatedAttention(nn.Module):
     def forward(self, x: Tensor, block_input: Tensor | None = None) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w); ``block_input`` is not used."""
         qkv = self.qkv(x.permute(0, 2, 3, 1))  # (N, h, w, 3C)
-        # Other runtimes do not know the operator.
-        attend = neighbour_attention if exporting() else dilated_attention
-        out = attend(qkv, self.head_dim, DILATIONS)
+        out = attend_to_neighbours(qkv, self.head_dim, DILATIONS)
         return self.proj(out).permute(0, 3, 1, 2)
 
 

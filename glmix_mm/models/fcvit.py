@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .arch import resolve_arch
-from .depthwise import DepthwiseConv2d
+from .backbone import PyramidBackbone, make_stages
 from .ffn import ConvFFN
 from .layers import (
     BatchNorm2d,
@@ -20,9 +20,10 @@ from .layers import (
     to_map,
     to_tokens,
 )
-from .precision import at_least_float32, no_autocast, sum_dtype
+from .ops.depthwise import DepthwiseConv2d
+from .ops.head_products import add_by_head, compare_heads
+from .ops.precision import at_least_float32, no_autocast, sum_dtype
 from .pretrained import Rename
-from .pyramid import PyramidBackbone, make_stages
 
 HEADS = 8
 CONTEXT_RATIO = 8  # channels over those of the competing context vectors, and of the bottleneck
@@ -65,7 +66,7 @@ class FCViT(PyramidBackbone):
         arch: 'tiny', 'b12', 'b24', 'b48', or a dict of :class:`FCViTArch`'s attributes.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
         **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
-            and ``init_cfg``, see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+            and ``init_cfg``, see :class:`glmix_mm.models.backbone.PyramidBackbone`.
 
     Raises:
         UserError: an unknown variant or an option out of its range.
@@ -113,26 +114,17 @@ class GlobalContext(nn.Module):
         mean = tokens.mean(1, dtype=sum_dtype(x))  # (N, C)
         similarity = self.similarity(tokens, mean)  # (N, L, heads)
         context = self.fc2(self.fc1(mean.to(x.dtype)).unflatten(1, (2, -1)).amax(1))  # (N, C)
-        # Both products are with a block-diagonal matrix, (N, heads, C): no copy of the map.
-        with no_autocast(x):
-            out = torch.baddbmm(tokens, similarity.to(x), by_head(context.to(x)))
+        out = add_by_head(tokens, similarity.to(x), context.to(x))
         return to_map(out, *x.shape[2:])
 
     def similarity(self, tokens: Tensor, mean: Tensor) -> Tensor:
         """Return each position's rescaled similarity to the mean, (N, L, heads)."""
         with no_autocast(tokens):
-            raw = torch.bmm(tokens, by_head(mean.to(tokens)).transpose(1, 2))
+            raw = compare_heads(tokens, mean.to(tokens), HEADS)
             raw = at_least_float32(raw) * (mean.shape[1] // HEADS) ** -0.5
             deviation, average = torch.std_mean(raw, (1, 2), keepdim=True)
             standardised = (raw - average) / (deviation + EPS)
             return torch.addcmul(self.rescale_bias, standardised, self.rescale_weight)
-
-
-def by_head(vector: Tensor) -> Tensor:
-    """Spread (N, C) over the rows of (N, heads, C): each holds its head's channels, else 0."""
-    n, dim = vector.shape
-    blocks = torch.eye(HEADS, dtype=vector.dtype, device=vector.device).unsqueeze(2)
-    return (blocks * vector.view(n, 1, HEADS, dim // HEADS)).view(n, HEADS, dim)
 
 
 class ContextConv(nn.Module):

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from .depthwise import DepthwiseConv2d, ResidualDepthwiseConv2d
-from .pointwise import GELULinear, GELUPointwise, Pointwise
-from .strips import in_strips, strips_pay
+from .ops.depthwise import DepthwiseConv2d, ResidualDepthwiseConv2d
+from .ops.pointwise import GELULinear, GELUPointwise, Pointwise
+from .ops.row_chunks import chunks_pay, in_chunks
 
 
 class FFN(nn.Module):
     """Feed-forward network on a map (N, C, h, w): to ``hidden_dim`` channels, GELU, and back.
 
-    Inference on the CPU goes strip by strip, each with ``halo`` rows of its neighbours.
+    Inference on the CPU goes chunk by chunk, each with ``halo`` rows of its neighbours.
     """
 
     def __init__(self, hidden_dim: int, halo: int):
@@ -21,9 +21,9 @@ class FFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w), channels_last."""
-        if torch.is_grad_enabled() or not strips_pay(x):
+        if torch.is_grad_enabled() or not chunks_pay(x):
             return self.mix(x)
-        return in_strips(self.mix, x, self.hidden_dim, self.halo)
+        return in_chunks(self.mix, x, self.hidden_dim, self.halo)
 
 
 class MLP(FFN):

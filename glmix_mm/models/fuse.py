@@ -2,7 +2,7 @@
 
 Batch norms go into the convolutions beside them, layer scales into the linear layers before them.
 (A depthwise convolution's residual is in its kernel already where that is exact, see
-:class:`~glmix_mm.models.depthwise.ResidualDepthwiseConv2d`.)
+:class:`~glmix_mm.models.ops.depthwise.ResidualDepthwiseConv2d`.)
 """
 
 import torch

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .depthwise import DepthwiseConv2d
 from .layers import SelfAttention, to_map, to_tokens
-from .pointwise import Pointwise
-from .portable import adaptive_avg_pool2d
-from .precision import at_least_float32, no_autocast
+from .ops.cosine_logits import EPS, cosine_logits
+from .ops.depthwise import DepthwiseConv2d
+from .ops.pointwise import Pointwise
+from .ops.portable import adaptive_avg_pool2d
+from .ops.precision import at_least_float32
 from .slot_grid import SlotGrid, checked_grid, grid_of
 
 BRANCHES = ('both', 'local', 'global')
 CLUSTERINGS = ('soft', 'kmeans', 'static')
 SLOT_INITS = ('ada_avgpool', 'param')
-EPS = 1e-12  # keeps the cosine similarity of a zero vector finite
 KMEANS_ITERATIONS = 3
 
 
@@ -107,7 +107,7 @@ class GLMix(nn.Module):
             slots, assignment = kmeans(tokens, slots)
             gather = assignment
         else:
-            logits = self.slot_logits(tokens, slots)
+            logits = self.slot_logits(tokens, slots)  # (4)
             gather = logits.softmax(2).to(tokens.dtype)
             if self.clustering == 'soft':  # (5)
                 slots = torch.bmm(logits.softmax(1).to(tokens.dtype).transpose(1, 2), tokens)
@@ -141,15 +141,8 @@ class GLMix(nn.Module):
         self.slot_grid = grid
 
     def slot_logits(self, tokens: Tensor, slots: Tensor) -> Tensor:
-        """Return the scaled cosine similarity of tokens and slots, (N, L, S), in float32 or above.
-
-        The tokens' norms divide the products, so no normalised copy of the tokens is made (4).
-        """
-        with no_autocast(tokens):
-            tokens, slots = at_least_float32(tokens), at_least_float32(slots)
-            scaled = F.normalize(slots, dim=2, eps=EPS) * self.slot_scale
-            norm = torch.linalg.vector_norm(tokens, dim=2, keepdim=True).clamp_min(EPS)
-            return torch.bmm(tokens, scaled.transpose(1, 2)) / norm
+        """Return the scaled cosine similarity of tokens and slots, (N, L, S)."""
+        return cosine_logits(tokens, slots, self.slot_scale)
 
     def assignment(self, x: Tensor, block_input: Tensor) -> Tensor:
         """Return each position's shares of the slots, by which they are dispatched to it (7).

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import UserError
 from .arch import resolve_arch
+from .backbone import PyramidBackbone, make_stages
 from .ffn import MLP, ConvFFN
 from .glmix import GLMix
 from .layers import (
@@ -20,7 +21,6 @@ from .layers import (
     init_linear,
 )
 from .pretrained import Rename
-from .pyramid import PyramidBackbone, make_stages
 from .slot_grid import SlotGrid, in_positions
 
 HEAD_DIM = 32
@@ -108,7 +108,7 @@ class GLNet(PyramidBackbone):
         slot_grid: how many slots there are, see :attr:`slot_grid`; they have no parameters unless
             they are learned, so a trained model accepts another grid.
         **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
-            and ``init_cfg``, see :class:`glmix_mm.models.pyramid.PyramidBackbone`.
+            and ``init_cfg``, see :class:`glmix_mm.models.backbone.PyramidBackbone`.
 
     Raises:
         UserError: an unknown variant or an option out of its range.

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from .depthwise import ResidualDepthwiseConv2d
-from .precision import HALF
+from .ops.attention import attention
+from .ops.depthwise import ResidualDepthwiseConv2d
+from .ops.precision import HALF
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -120,8 +121,7 @@ class SelfAttention(nn.Module):
         """Map tokens (N, L, C) to (N, L, C)."""
         qkv = self.qkv(tokens).unflatten(2, (3, -1, self.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, L, head_dim)
-        out = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
 
 
 class GlobalAttention(SelfAttention):
@@ -175,6 +175,10 @@ class Block(nn.Module):
         block_input, x = x, self.cpe(x)
         x = x + self.drop_path(self.ls1(self.mixer(self.norm1(x), block_input)))
         return x + self.drop_path(self.ls2(self.ffn(self.norm2(x))))
+
+    def mixer_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the mixer gets for x: the normalised map and the block's input."""
+        return self.norm1(self.cpe(x)), x
 
 
 def downsample(previous: int, dim: int) -> nn.Sequential:

@@ -40,7 +40,7 @@ def load_pretrained(
     values, for classifiers have none.
 
     Args:
-        backbone: a :class:`~glmix_mm.models.pyramid.PyramidBackbone`.
+        backbone: a :class:`~glmix_mm.models.backbone.PyramidBackbone`.
         checkpoint: a path, URL or ``glmix://`` name.
         renames: how official keys become this module's.
         prefix: take only the keys under this prefix; by default it is found.

@@ -44,7 +44,7 @@ def slot_assignments(
             for block in stage.blocks:
                 if has_slots(block):
                     if number in wanted:
-                        found[number] = block.mixer.assignment(block.norm1(block.cpe(x)), x)
+                        found[number] = block.mixer.assignment(*block.mixer_inputs(x))
                     number += 1
                 if len(found) == len(wanted):
                     return {index: found[index] for index in blocks}

@@ -16,7 +16,7 @@ from ..engine.config import config_mistakes, load_config
 from ..engine.options import nested_dicts
 from ..errors import UserError
 from ..models import GLNet
-from ..models.pyramid import MIN_SIZE
+from ..models.backbone import MIN_SIZE
 from .images import find_images, for_each, read_image, save_png
 from .slot_panel import draw_slots, panel_title
 from .slots import blocks_of_stages, check_blocks, slot_assignments

@@ -20,7 +20,7 @@ from glmix_mm.engine.cli import run
 from glmix_mm.engine.config import load_config
 from glmix_mm.engine.predict import main as predict
 from glmix_mm.engine.test import main
-from glmix_mm.models.pyramid import PyramidBackbone
+from glmix_mm.models.backbone import PyramidBackbone
 
 
 def test(config, checkpoint, demo_root, work_dir, *options):

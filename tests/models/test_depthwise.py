@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from glmix_mm.models import depthwise
-from glmix_mm.models.depthwise import DepthwiseConv2d, depthwise_weight_gradient
+from glmix_mm.models.ops.depthwise import DepthwiseConv2d, depthwise_weight_gradient
 
 
 def pair(dim, kernel_size, dtype=torch.float64):

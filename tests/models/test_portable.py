@@ -1,11 +1,10 @@
-"""The exported forms beside the fast ones."""
+"""The exported form of pooling beside torch's own."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from glmix_mm.models import portable
-from glmix_mm.models.dilated_attention import dilated_attention
+from glmix_mm.models.ops import portable
 
 
 @pytest.mark.parametrize('size', [(14, 14), (1, 3), (8, 16), (5, 40), (33, 7), (23, 29)], ids=str)
@@ -16,12 +15,3 @@ def test_pooling_as_products_is_exact(size, grid, monkeypatch):
     monkeypatch.setattr(portable, 'exporting', lambda: True)
     found = portable.adaptive_avg_pool2d(x, grid)
     torch.testing.assert_close(found, F.adaptive_avg_pool2d(x, grid), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize('size', [(1, 1), (4, 9), (11, 7)], ids=str)
-def test_neighbours_as_convolutions_are_exact(size):
-    torch.manual_seed(0)
-    qkv = torch.randn(2, *size, 3 * 36, dtype=torch.float64)
-    found = portable.neighbour_attention(qkv, 6, (1, 2, 3))
-    expected = dilated_attention(qkv, 6, (1, 2, 3))
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

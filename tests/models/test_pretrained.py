@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glmix_mm.errors import UserError
-from glmix_mm.models import DilateFormer, FCViT, GLNet, pyramid
+from glmix_mm.models import DilateFormer, FCViT, GLNet, backbone
 from glmix_mm.models.pretrained import load_pretrained
 
 
@@ -57,7 +57,7 @@ def test_layouts(wrap, official, tmp_path):
 
 def test_log_says_how_many(official, tmp_path, monkeypatch):
     lines = []
-    monkeypatch.setattr(pyramid, 'print_log', lambda line, logger: lines.append(line))
+    monkeypatch.setattr(backbone, 'print_log', lambda line, logger: lines.append(line))
     GLNet(
         '4g', init_cfg=dict(type='Pretrained', checkpoint=save(tmp_path, official))
     ).init_weights()

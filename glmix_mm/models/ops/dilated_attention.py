@@ -16,15 +16,25 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 from .precision import no_autocast, sum_dtype
+from .switch import exporting, is_plain
 
 NEIGHBOURS = 9
 SIDE = 4  # positions of a window's side; 4 was fastest of 2 to 14
 # Attention weights computed at a time: on the CPU what stays in its cache, elsewhere far more.
 WEIGHTS_AT_A_TIME = {'cpu': 2**18}
 WEIGHTS_ELSEWHERE = 2**25
+
+
+def attend_to_neighbours(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> Tensor:
+    """Compute :func:`dilated_attention` by the form that fits."""
+    # Other runtimes do not know the operator.
+    by_maps = is_plain() or exporting()
+    attend = neighbour_attention if by_maps else dilated_attention
+    return attend(qkv, head_dim, dilations)
 
 
 # Schemas in words: older versions of torch cannot read them off these annotations.
@@ -67,7 +77,7 @@ def _attend(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> Tensor:
     parts, results = _split(qkv, 3, head_dim, dilations), _split(out, 1, head_dim, dilations)
     for r, (q, k, v), (result,) in zip(dilations, parts, results, strict=True):
         mask = window_mask(q, r)
-        for strip in strips(q, r):
+        for strip in window_strips(q, r):
             weights = _weights(strip.windows(q), strip.windows(k, 1), mask)
             strip.add(result, torch.bmm(weights, strip.windows(v, 1)))
     return out
@@ -80,7 +90,7 @@ def _attend_backward(grad: Tensor, qkv: Tensor, head_dim: int, dilations: Sequen
     )
     for r, (g,), (q, k, v), (dq, dk, dv) in zip(dilations, above, parts, results, strict=True):
         mask = window_mask(q, r)
-        for strip in strips(q, r):
+        for strip in window_strips(q, r):
             query, key = strip.windows(q), strip.windows(k, 1)
             target, value = strip.windows(g), strip.windows(v, 1)
             weights = _weights(query, key, mask)
@@ -202,7 +212,7 @@ class Strip(NamedTuple):
         )
 
 
-def strips(x: Tensor, r: int) -> Iterator[Strip]:
+def window_strips(x: Tensor, r: int) -> Iterator[Strip]:
     """Divide a map (N, h, w, heads, d) into strips for a dilation r."""
     height, width = x.shape[1:3]
     side_y, side_x = window_sides(x, r)
@@ -253,3 +263,40 @@ def _scale(query: Tensor) -> float:
 def _weights(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
     """Return the attention weights in each window, 0 for all but the 3 x 3 neighbours."""
     return torch.baddbmm(mask, query, key.transpose(1, 2), alpha=_scale(query)).softmax(2)
+
+
+def neighbour_attention(qkv: Tensor, head_dim: int, dilations: Sequence[int]) -> Tensor:
+    """Compute :func:`dilated_attention` from shifted maps, in elementary operations.
+
+    The plain form, which exported models take as well. It holds nine copies of the keys and of the
+    values at a time.
+    """
+    maps = qkv.permute(0, 3, 1, 2).chunk(3, 1)
+    groups = zip(dilations, *(map_.chunk(len(dilations), 1) for map_ in maps), strict=True)
+    results = []
+    for dilation, query, key, value in groups:
+        heads = key.shape[1] // head_dim
+        query = query.unflatten(1, (heads, head_dim, 1))  # (N, heads, d, 1, h, w)
+        keys, values = (
+            neighbours(x, dilation).unflatten(1, (heads, head_dim, 9)) for x in (key, value)
+        )
+        logits = (query * keys).sum(2, keepdim=True) * head_dim**-0.5  # (N, heads, 1, 9, h, w)
+        results.append((logits.softmax(3) * values).sum(3).flatten(1, 2))
+    return torch.cat(results, 1).permute(0, 2, 3, 1)
+
+
+def neighbours(x: Tensor, dilation: int) -> Tensor:
+    """Gather the 3 x 3 neighbours of each position, row-major, zeros beyond the map's edges.
+
+    Each is a convolution whose kernel has a single 1.
+
+    Args:
+        x: (N, C, h, w).
+        dilation: their spacing r.
+
+    Returns:
+        (N, 9C, h, w), the nine of a channel together.
+    """
+    dim = x.shape[1]
+    kernel = torch.eye(9, dtype=x.dtype, device=x.device).view(9, 1, 3, 3).repeat(dim, 1, 1, 1)
+    return F.conv2d(x, kernel, padding=dilation, dilation=dilation, groups=dim)

@@ -1,4 +1,4 @@
-"""Feed-forward networks strip by strip: the same numbers, whatever the strips, and less memory."""
+"""Feed-forward networks chunk by chunk: the same numbers, whatever the chunks, and less memory."""
 
 import golden
 import pytest
@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from glmix_mm.analysis.memory import peak_bytes
-from glmix_mm.models import strips
 from glmix_mm.models.ffn import MLP, ConvFFN
-from glmix_mm.models.pointwise import GELULinear, Pointwise, gelu_linear
+from glmix_mm.models.ops import row_chunks
+from glmix_mm.models.ops.pointwise import GELULinear, Pointwise, gelu_linear
 
 every_kind = pytest.mark.parametrize(('name', 'kind'), SMALL, ids=lambda value: value)
 
@@ -30,7 +30,7 @@ def outputs_and_gradients(model, x):
 def test_strips_change_nothing(name, kind, elements, size, monkeypatch):
     model = randomised(build_small(name, kind)).eval()
     whole = outputs_and_gradients(model, golden.image(*size))
-    monkeypatch.setattr(strips, 'ELEMENTS', elements)
+    monkeypatch.setattr(row_chunks, 'ELEMENTS', elements)
     cut = outputs_and_gradients(model, golden.image(*size))
     for found, expected in zip(cut, whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
@@ -41,15 +41,15 @@ def test_strips_change_nothing(name, kind, elements, size, monkeypatch):
     [(0, 5, []), (7, 4, [(0, 3), (3, 6), (6, 7)]), (2, 100, [(0, 1), (1, 2)]), (4, 0, [(0, 4)])],
 )
 def test_strips_cover_all_rows_once(length, elements, expected, monkeypatch):
-    monkeypatch.setattr(strips, 'ELEMENTS', 12)
-    assert list(strips.strips(length, elements)) == expected
+    monkeypatch.setattr(row_chunks, 'ELEMENTS', 12)
+    assert list(row_chunks.row_chunks(length, elements)) == expected
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('frozen', [(), ('x',), ('weight', 'bias')], ids=str)
 def test_gradients_of_gelu_linear_equal_torchs(dtype, frozen, monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr(strips, 'ELEMENTS', 7 * 6)
+    monkeypatch.setattr(row_chunks, 'ELEMENTS', 7 * 6)
     values = dict(x=torch.randn(2, 5, 6), weight=torch.randn(4, 6), bias=torch.randn(4))
     ours, torchs = ({k: v.to(dtype, copy=True) for k, v in values.items()} for _ in range(2))
     torchs = {key: value.double() for key, value in torchs.items()}
@@ -99,7 +99,7 @@ def test_pointwise_is_a_convolution():
 
 
 def test_no_hidden_map_stands_in_memory_whole(monkeypatch):
-    monkeypatch.setattr(strips, 'ELEMENTS', 2**14)
+    monkeypatch.setattr(row_chunks, 'ELEMENTS', 2**14)
     x = torch.randn(1, 8, 128, 128).contiguous(memory_format=torch.channels_last)
     unit = x.numel() * x.element_size()
     for ffn in (MLP(8, 64), ConvFFN(8, 64, depthwise=True)):

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .precision import at_least_float32, in_half, sum_dtype
+from .switch import is_plain
 
 MIN_KERNEL_SIZE = 5  # below it oneDNN is as fast
 PIECE = 16  # positions of a row; of 8, 16, 32 and 48 the best on the whole
@@ -35,7 +36,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         large = self.kernel_size[0] >= MIN_KERNEL_SIZE
-        if not (large and x.device.type == 'cpu' and torch.is_grad_enabled()):
+        on_cpu = x.device.type == 'cpu' and torch.is_grad_enabled()
+        if is_plain() or not (large and on_cpu):
             return self._conv_forward(x, weight, self.bias)
         # torch's own derivative for the input alone, ours for weight and bias.
         out = self._conv_forward(x, weight.detach(), self.bias.detach())
@@ -50,7 +52,7 @@ class ResidualDepthwiseConv2d(DepthwiseConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w)."""
-        if in_half(x):
+        if is_plain() or in_half(x):
             return x + super().forward(x)
         middle = F.pad(self.weight.new_ones(1, 1, 1, 1), [self.kernel_size[0] // 2] * 4)
         return self._convolve(x, self.weight + middle)
