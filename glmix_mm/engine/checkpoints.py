@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..datasets.layout import unwrap
 from ..errors import UserError
+from ..models.backbone import PyramidBackbone
 from ..models.pretrained import is_state
-from ..models.pyramid import PyramidBackbone
 from ..platform.states import compare_states
 from .config import config_mistakes
 
@@ -138,17 +138,35 @@ def check_fit(expected: Mapping[str, Tensor], checkpoint: Mapping, path: str, cf
 
 
 def _without_second_names(state: Mapping[str, Tensor], expected: Mapping) -> dict[str, Tensor]:
-    """Leave out unexpected tensors that only repeat an expected one.
+    """Leave out unexpected parts that only repeat an expected part under a second name.
 
-    A model may give a part a second name when its weights are initialised, as mmdet's DDQ does.
+    A model may give a part a second name when its weights are initialised, as mmdet's DDQ does. A
+    tensor of one value, such as a bias of zeros, tells nothing by itself: it goes with its part.
     """
-    known = [tensor for key, tensor in state.items() if key in expected]
 
-    def repeats(tensor: Tensor) -> bool:
-        alike = (one for one in known if (one.shape, one.dtype) == (tensor.shape, tensor.dtype))
-        return any(torch.equal(one, tensor) for one in alike)
+    def same(one: Tensor, other: Tensor | None) -> bool:
+        alike = other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
+        return alike and torch.equal(one, other)
 
-    return {key: one for key, one in state.items() if key in expected or not repeats(one)}
+    known = {key: tensor for key, tensor in state.items() if key in expected}
+    names = {}  # the second name of a part -> the first
+    for key, tensor in state.items():
+        if key not in expected and tensor.numel() > 1 and not (tensor == tensor.flatten()[0]).all():
+            first = next((own for own, other in known.items() if same(tensor, other)), '')
+            if first:
+                second, own = key.split('.'), first.split('.')
+                while second and own and second[-1] == own[-1]:
+                    second.pop(), own.pop()
+                names['.'.join([*second, ''])] = '.'.join([*own, ''])
+    repeats = {
+        key
+        for key, tensor in state.items()
+        for second, first in names.items()
+        if key not in expected
+        and key.startswith(second)
+        and same(tensor, known.get(first + key.removeprefix(second)))
+    }
+    return {key: tensor for key, tensor in state.items() if key not in repeats}
 
 
 def check_overlap(

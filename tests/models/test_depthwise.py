@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from glmix_mm.models import depthwise
+from glmix_mm.models.ops import depthwise
 from glmix_mm.models.ops.depthwise import DepthwiseConv2d, depthwise_weight_gradient
 
 
