@@ -51,6 +51,8 @@ OLD_KEYS = {
     'mp_start_method': 'env_cfg.mp_cfg.mp_start_method',
     'opencv_num_threads': 'env_cfg.mp_cfg.opencv_num_threads',
     'resume_from': 'resume=True with load_from',
+    'auto_resume': 'resume=True',
+    'gpu_ids': 'launcher (or --gpus N)',
     'seed': 'randomness.seed',
     'deterministic': 'randomness.deterministic',
 }
@@ -66,6 +68,11 @@ OLD_ARGUMENTS = {
     'grad_clip': 'clip_grad',
     'step': 'milestones',
     'min_lr': 'eta_min',
+}
+# Entries that mmengine reads with get(), so that a slip in them is never met.
+SETTINGS = {
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
 }
 NEAR = 0.83  # likeness to a known entry; helpers such as test_dataset have less
 
@@ -135,12 +142,21 @@ def _parse(path: str) -> tuple[set[str], set[str]]:
 
 
 def refuse_unread_arguments(cfg: Mapping) -> None:
-    """Check what the checkpoint hook is given: it takes all, and fails when it saves.
+    """Check the settings that mmengine takes without a look, or meets only when it saves.
 
     Raises:
-        UserError: an argument that neither it nor the saving of a checkpoint knows.
+        UserError: one that neither the checkpoint hook nor the saving of a checkpoint knows, or
+            that nothing reads.
     """
+    for entry, names in SETTINGS.items():
+        for key in sorted(set(cfg.get(entry) or {}) - names - {'_delete_', '_scope_'}):
+            raise UserError(
+                f'{entry}.{key}: nothing reads it{did_you_mean(key, names)}; {entry} takes '
+                f'{", ".join(sorted(names))}'
+            )
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if not isinstance(hook, Mapping):
+        raise UserError(f'default_hooks.checkpoint: settings expected (dict(...)), found {hook!r}')
     known = {'type', 'priority', '_scope_', '_delete_'}
     for function in (CheckpointHook.__init__, Runner.save_checkpoint):
         known |= set(inspect.signature(function).parameters)

@@ -252,3 +252,19 @@ def test_arguments_that_the_checkpoint_hook_would_swallow():
     refuse_unread_arguments(dict(default_hooks=dict(checkpoint=hook)))
     with pytest.raises(UserError, match=r'checkpoint\.intervall: .*did you mean interval'):
         refuse_unread_arguments(dict(default_hooks=dict(checkpoint=dict(hook, intervall=5))))
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ({'auto_scale_lr.enabled': True}, r'auto_scale_lr\.enabled: .*did you mean enable\?'),
+        ({'env_cfg.cudnn_benchmrk': True}, r'env_cfg\.cudnn_benchmrk: .*cudnn_benchmark\?'),
+        ({'default_hooks.checkpoint': 'best'}, r"default_hooks\.checkpoint: .*found 'best'"),
+        ({'auto_resume': True}, r'auto_resume.*resume=True'),
+        ({'gpu_ids': [0]}, r'gpu_ids.*launcher'),
+    ],
+)
+def test_settings_that_mmengine_takes_without_a_look(options, expected):
+    load_config('demo/maskrcnn_glnet_nano', {'auto_scale_lr.enable': True})
+    with pytest.raises(UserError, match=expected):
+        load_config('demo/maskrcnn_glnet_nano', options)
