@@ -64,10 +64,12 @@ def own_folder(folder: str | Path, run_id: str) -> Iterator[None]:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             owner = _read(path)
+            who = 'another process'  # of one that starts right now, nothing is written yet
+            if owner.get('process'):
+                who = f'process {owner["process"]} on {owner.get("machine")}'
             raise UserError(
-                f'{Path(folder).absolute()}: process {owner.get("process")} on '
-                f'{owner.get("machine")} trains in it; wait for it or stop it, or take another '
-                'folder (--work-dir)'
+                f'{Path(folder).absolute()}: {who} trains in it; wait for it or stop it, or take '
+                'another folder (--work-dir)'
             ) from None
         except OSError:  # a file system that has no locks
             pass

@@ -164,3 +164,20 @@ def test_a_folder_is_free_after_a_run(tmp_path):
     with own_folder(tmp_path, 'y'):
         pass
     assert id_in(tmp_path) == 'y'
+
+
+def test_a_run_that_has_not_yet_written_its_process_keeps_others_out(tmp_path):
+    pytest.importorskip('fcntl')
+    code = (
+        'import fcntl, sys\n'
+        "file = open(sys.argv[1], 'a+b')\n"
+        'fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n'
+        "print('locked', flush=True)\n"
+        'sys.stdin.read()\n'
+    )
+    command = [sys.executable, '-c', code, str(tmp_path / FILE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b'locked\n'
+        with pytest.raises(UserError, match='another process trains'), own_folder(tmp_path, 'x'):
+            pass
+        other.stdin.close()
