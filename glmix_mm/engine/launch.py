@@ -133,8 +133,10 @@ def build_all_parts(cfg: Config, gpus: int = 1) -> list[str]:
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):  # builds its average when a run begins
                 hook.before_run(runner)
-        for handler in runner.logger.handlers:
-            handler.close()  # of the log file
+        for handler in list(runner.logger.handlers):
+            if isinstance(handler, logging.FileHandler):  # its folder goes
+                runner.logger.removeHandler(handler)
+                handler.close()
     return notes
 
 

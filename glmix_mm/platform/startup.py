@@ -163,11 +163,20 @@ PATCHES = {
 
 
 class PatchFinder:
-    """Patches modules of mmengine and timm right after they are first imported."""
+    """Patches modules of mmengine and timm right after they are first imported.
+
+    Attributes:
+        patches: what to call on a module, by the module's name. The finder of the start of Python,
+            which comes from another copy of this file, is given what ``glmix_mm`` adds.
+    """
+
+    def __init__(self):
+        self.patches = {}
 
     def find_spec(self, fullname, path=None, target=None):
-        """Wrap the loaders of the modules in ``PATCHES``; leave every other module alone."""
-        if fullname not in PATCHES:
+        """Wrap the loaders of the modules in ``patches``; leave every other module alone."""
+        patch = self.patches.get(fullname)
+        if patch is None:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
@@ -176,22 +185,24 @@ class PatchFinder:
 
         def exec_and_patch(module):
             execute(module)
-            PATCHES[fullname](module)
+            patch(module)
 
         spec.loader.exec_module = exec_and_patch
         return spec
 
 
 def install() -> None:
-    """Install both hooks, once."""
-    names = {type(finder).__name__ for finder in sys.meta_path}
-    if ServedExtensionFinder.__name__ not in names:
+    """Install both hooks, once; give the second what ``PATCHES`` holds by now."""
+    finders = {type(finder).__name__: finder for finder in sys.meta_path}
+    if ServedExtensionFinder.__name__ not in finders:
         sys.meta_path.append(ServedExtensionFinder())
     for name, patch in PATCHES.items():
         if name in sys.modules:
             patch(sys.modules[name])
-    if PatchFinder.__name__ not in names:
-        sys.meta_path.insert(0, PatchFinder())
+    if PatchFinder.__name__ not in finders:
+        finders[PatchFinder.__name__] = PatchFinder()
+        sys.meta_path.insert(0, finders[PatchFinder.__name__])
+    finders[PatchFinder.__name__].patches.update(PATCHES)
 
 
 if __name__ == '_glmix_mm_startup':

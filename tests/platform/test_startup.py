@@ -237,6 +237,28 @@ print(Config.fromfile('mine.py', import_custom_modules=False).model.type)
     assert "No module named 'mmcv._ext'" in off
 
 
+@pytest.mark.parametrize('kind', ['outside', 'editable'])
+def test_what_glmix_mm_adds_reaches_modules_that_are_imported_later(kind, request, tmp_path):
+    """The finder of the start of Python is another copy's, and must know of it all the same."""
+    code = """
+import importlib, sys, glmix_mm
+from glmix_mm.platform.startup import PATCHES
+late = sorted(name for name in PATCHES if name.startswith('mm') and name not in sys.modules)
+for name in late:
+    importlib.import_module(name)
+(finder,) = [f for f in sys.meta_path if type(f).__name__ == 'PatchFinder']
+print(finder.patches == PATCHES, 'mmseg.models.losses.cross_entropy_loss' in late)
+import torch
+from mmseg.models.losses.cross_entropy_loss import cross_entropy
+logits, labels = torch.zeros(1, 2, 1, 3), torch.tensor([[[0, 1, 255]]])
+weights = torch.tensor([1.0, 3.0])
+loss = cross_entropy(logits, labels, class_weight=weights, ignore_index=255)
+print(round(loss.item(), 4))
+"""
+    printed = run(request.getfixturevalue(kind), '-c', code, cwd=tmp_path).splitlines()
+    assert printed[-2:] == ['True True', '0.6931']  # log 2, the mean over the weights 1 and 3
+
+
 def test_the_editable_installation_runs_the_checkout(editable, tmp_path):
     source = editable.parents[2] / 'source'
     code = 'import glmix_mm; print(glmix_mm.__file__); print(glmix_mm.platform.config_root())'
