@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.config import DictAction
+from torch import distributed
 
 from ..errors import UserError
 from .quiet import harmless_hidden
@@ -33,7 +34,11 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         with contextlib.nullcontext() if '--debug' in argv else harmless_hidden():
-            return main(argv) or 0
+            status = main(argv) or 0
+        if distributed.is_initialized():
+            # Else its threads can end a process that is done with SIGABRT (seen with gloo).
+            distributed.destroy_process_group()
+        return status
     except UserError as error:
         if '--debug' in argv:
             traceback.print_exc()
