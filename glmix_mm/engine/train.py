@@ -22,7 +22,6 @@ from .blame import ResumedStateHook, Stopped, blame_files
 from .checkpoints import build_model, check_classes, check_fit, check_overlap, read
 from .cli import make_parser, parse
 from .config import config_mistakes, load_config
-from .config_keys import refuse_unread_arguments
 from .hardware import GIB, Budget, fit_to_hardware
 from .interruption import Interrupted, InterruptHook, kept_signals, resume_command
 from .launch import (
@@ -186,7 +185,6 @@ def train(
     """
     notes, images = [*notes, *share_ignored_label(cfg)], {}
     match_by_name(cfg)
-    refuse_unread_arguments(cfg)
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
