@@ -16,7 +16,7 @@ def requirements(name):
     return [line for line in lines if line and not line.startswith('#')]
 
 
-HOOK = ROOT / 'glmix_mm' / 'platform' / 'startup.py'  # which says why it is needed
+HOOK = ROOT / 'glmix_mm' / 'compat' / 'startup.py'  # which says why it is needed
 
 
 def write_startup(folder, source):
@@ -63,7 +63,7 @@ class BuildWithConfigs(build_py):
 
 setup(
     name='glmix_mm',
-    version=re.search(r"__version__ = '(.+)'", (ROOT / 'glmix_mm/__init__.py').read_text())[1],
+    version=re.search(r"__version__ = '(.+)'", (ROOT / 'glmix_mm/version.py').read_text())[1],
     description='GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
@@ -77,7 +77,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['glmix_mm', 'glmix_mm.*']),
     install_requires=requirements('runtime') + requirements('mminstall'),
-    entry_points={'console_scripts': ['glmix = glmix_mm.__main__:main']},
+    entry_points={'console_scripts': ['glmix = glmix_mm.cli:main']},
     extras_require={
         'lite': requirements('optional'),
         'deploy': requirements('deploy'),

@@ -9,7 +9,7 @@ project = 'glmix_mm'
 author = 'the glmix_mm authors'
 copyright = '2026, the glmix_mm authors'
 version = release = re.search(
-    r"__version__ = '(.+)'", (ROOT / 'glmix_mm' / '__init__.py').read_text()
+    r"__version__ = '(.+)'", (ROOT / 'glmix_mm' / 'version.py').read_text()
 )[1]
 extensions = ['myst_parser']
 myst_heading_anchors = 3

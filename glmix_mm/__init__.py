@@ -1,6 +1,6 @@
 """GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain.
 
-Importing the package readies the platform (``glmix_mm.platform``), then registers everything
+Importing the package readies the platform (``glmix_mm.compat``), then registers everything
 in mmengine's root registries, where mmdet, mmseg and mmpretrain find it, and in timm's if that is
 imported. ``from glmix_mm import load`` gives a model that is called on images,
 ``from glmix_mm import GLNet`` (DilateFormer, FCViT) a backbone.
@@ -8,25 +8,44 @@ imported. ``from glmix_mm import load`` gives a model that is called on images,
 
 import importlib
 
-from . import commands
+from .utils import commands
+from .version import __version__  # noqa: F401
 
-__version__ = '0.1.0'
 is_set_up = False
 
 
 def set_up() -> None:
     """Ready the platform and register everything: what ``import glmix_mm`` does by itself."""
     global is_set_up
-    from . import platform
+    from . import compat
 
-    platform.ready()
+    compat.ready()
 
     from . import models  # noqa: F401  (after the platform is ready)
-    from .engine import amp, finite, layer_decay  # noqa: F401
-    from .visualization import hook, picture_hook  # noqa: F401
+    from .checkpoints import safe_reading
+    from .data import checked_loading, coco_ids
+    from .inference import picture_hook  # noqa: F401
+    from .models import cross_entropy
+    from .slots import slot_hook  # noqa: F401
+    from .training import amp, finite_hook, layer_decay  # noqa: F401
+    from .utils import atomic_files, old_names
 
+    safe_reading.install()
+    atomic_files.install()
+    old_names.install()
     is_set_up = True
-    platform.install()  # again: timm, if it is there already, is given models that are there by now
+    compat.install(
+        {
+            **checked_loading.PATCHES,
+            **coco_ids.PATCHES,
+            **cross_entropy.PATCHES,
+            'timm.models': _add_timm_models,
+        }
+    )
+
+
+def _add_timm_models(module) -> None:
+    importlib.import_module('.models.timm_models', __name__)
 
 
 commands.refuse_other_modules()
@@ -35,7 +54,7 @@ if not commands.is_command_line():  # that does it once it knows its command
 
 
 _MODULES = dict(
-    load='.engine.load', GLNet='.models', DilateFormer='.models', FCViT='.models'
+    load='.inference.load', GLNet='.models', DilateFormer='.models', FCViT='.models'
 )  # what is imported when it is first asked for
 
 

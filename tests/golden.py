@@ -1,8 +1,9 @@
 """Golden numbers of the official implementations, and checkpoints that give them.
 
-``data/golden/NAME.keys.json`` holds every key of the official checkpoint and its shape; `fill` puts
-a known number at each place. ``data/golden/NAME.json`` holds what the official implementation
-computes from that checkpoint in float64: mean, standard deviation and 96 entries of each map.
+``golden_numbers/NAME.keys.json`` holds every key of the official checkpoint and its shape; `fill`
+puts a known number at each place. ``golden_numbers/NAME.json`` holds what the official
+implementation computes from that checkpoint in float64: mean, standard deviation and 96 entries of
+each map.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parent / 'data' / 'golden'
+FOLDER = Path(__file__).parent / 'golden_numbers'
 
 
 def fill(key, shape):

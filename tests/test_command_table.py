@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from glmix_mm import commands
-from glmix_mm.__main__ import COMMANDS, main
+from glmix_mm.cli import COMMANDS, main
+from glmix_mm.utils import commands
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = f'#!{sys.executable}\nimport sys\nfrom glmix_mm.__main__ import main\nsys.exit(main())\n'
+SCRIPT = f'#!{sys.executable}\nimport sys\nfrom glmix_mm.cli import main\nsys.exit(main())\n'
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_what_needs_no_torch_loads_none(arguments, glmix):
     done = call(glmix, *arguments, PYTHONPROFILEIMPORTTIME='1')
     assert done.returncode == (2 if arguments == ['docter'] else 0)
     loaded = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
-    assert 'glmix_mm.commands' in loaded
+    assert 'glmix_mm.utils.commands' in loaded
     assert not {'torch', 'numpy', 'mmengine'} & loaded
     if arguments == ['--help']:
         assert re.findall(r'^  ([\w-]+) ', done.stdout, re.MULTILINE) == list(COMMANDS)
@@ -96,8 +96,8 @@ def test_a_command_is_spelled_as_this_process_was_started(glmix, tmp_path, monke
 @pytest.mark.parametrize(
     ('module', 'instead'),
     [
-        ('engine.train', 'train'),
-        ('analysis.get_flops', 'flops'),
+        ('training.train', 'train'),
+        ('profiling.get_flops', 'flops'),
         ('doctor', 'doctor'),
         ('models.glnet', 'COMMAND, see --help'),
     ],

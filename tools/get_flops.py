@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works without installation
 
-from glmix_mm.__main__ import main
+from glmix_mm.cli import main
 
 if __name__ == '__main__':
     sys.exit(main(['flops', *sys.argv[1:]]))

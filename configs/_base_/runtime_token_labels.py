@@ -2,5 +2,5 @@
 _base_ = './runtime_cls.py'
 
 custom_imports = dict(
-    imports=['glmix_mm', 'glmix_mm.models.token_labeling', 'glmix_mm.datasets.tokenlabel_set']
+    imports=['glmix_mm', 'glmix_mm.models.token_labeling', 'glmix_mm.data.tokenlabel_set']
 )

@@ -16,15 +16,16 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from ..engine.checkpoints import build_model, check_fit, read, weights_of
-from ..engine.config import load_config
-from ..engine.official import accept_official
-from ..engine.predict import find_classes
+from ..checkpoints.fit import check_fit, read, weights_of
+from ..config.load_config import load_config
 from ..errors import UserError
+from ..inference.predict import find_classes
 from ..models.backbone import MIN_SIZE
+from ..models.build import build_model
 from ..models.pretrained import load_pretrained
-from ..platform.files import write_atomically
-from .check import check, compare_latency
+from ..training.official_weights_hook import accept_official
+from ..utils.atomic_files import write_atomically
+from .compare_outputs import check, compare_latency
 from .graphs import Graph, make_graphs
 from .settings import describe, find_task, fixed_size
 

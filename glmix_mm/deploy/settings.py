@@ -10,11 +10,11 @@ from numbers import Number
 from mmengine.config import Config
 from torch import nn
 
-from ..datasets.layout import unwrap
-from ..engine.checkpoints import describe_model
-from ..engine.coco_results import category_numbers, known_ids
+from ..checkpoints.record import describe_model
 from ..errors import UserError
+from ..inference.coco_results import category_numbers, known_ids
 from ..models.backbone import PyramidBackbone
+from ..utils.nested import unwrap
 
 TASKS = {
     'ImageClassifier': 'classification',

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..commands import spelled
+from ..utils.commands import spelled
 from .facts import FORKS, OFFICIAL, OPENCV
 
 OK, WARNING, ERROR, UNKNOWN = 'ok', 'warning', 'error', 'not checked'

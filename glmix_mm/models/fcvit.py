@@ -11,15 +11,7 @@ from ..errors import UserError
 from .arch import resolve_arch
 from .backbone import PyramidBackbone, make_stages
 from .ffn import ConvFFN
-from .layers import (
-    BatchNorm2d,
-    Block,
-    GroupNorm1,
-    downsample,
-    init_linear,
-    to_map,
-    to_tokens,
-)
+from .layers import BatchNorm2d, Block, GroupNorm1, downsample, init_linear, to_map, to_tokens
 from .ops.depthwise import DepthwiseConv2d
 from .ops.head_products import add_by_head, compare_heads
 from .ops.precision import at_least_float32, no_autocast, sum_dtype

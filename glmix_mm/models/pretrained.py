@@ -7,8 +7,8 @@ from typing import NamedTuple
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from ..checkpoints.compare_states import StateDifference, compare_states, is_state
 from ..errors import UserError
-from ..platform.states import StateDifference, compare_states
 
 # Where checkpoints keep their weights, the better ones first (GLNet-16G's are its EMA).
 CONTAINERS = ('model_ema', 'model', 'state_dict')
@@ -142,16 +142,6 @@ def _own_names(
         if not re.match(OUTPUT_NORM, key)
     )
     return {rename(key, renames) if official else key: value for key, value in state.items()}
-
-
-def is_state(value: object) -> bool:
-    """Tell whether an object is a dict of tensors by their names."""
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(key, str) for key in value)
-        and all(isinstance(tensor, Tensor) for tensor in value.values())
-    )
 
 
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

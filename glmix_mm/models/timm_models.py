@@ -1,6 +1,6 @@
 """The backbones as timm's models: ``timm.create_model('glnet_4g', features_only=True)``.
 
-Imported, once timm is there, by ``import glmix_mm`` (:func:`glmix_mm.platform.startup.patch_timm`),
+Imported, once timm is there, by ``import glmix_mm`` (:func:`glmix_mm.set_up`),
 and never without it. The classifiers' keys are those of this project's ImageNet configs.
 """
 
@@ -13,9 +13,9 @@ from timm.models import adapt_input_conv, build_model_with_cfg, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from ..checkpoints.compare_states import compare_states
+from ..checkpoints.released_weights import RELEASES, SCHEME
 from ..errors import UserError
-from ..platform.releases import RELEASES, SCHEME
-from ..platform.states import compare_states
 from . import dilateformer, fcvit, glnet
 from .classifier import NormPool, official_weights
 from .evaluation import check_evaluation, find_evaluation

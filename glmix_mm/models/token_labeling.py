@@ -1,7 +1,7 @@
 """Token labeling (LV-ViT, arXiv 2104.10858) as GLNet's authors train with it: classifier and head.
 
 Besides the image, each position of the last map is classified, by an auxiliary linear layer. What
-it should give comes from a stronger network's scores (:mod:`glmix_mm.datasets.tokenlabels`).
+it should give comes from a stronger network's scores (:mod:`glmix_mm.data.tokenlabels`).
 """
 
 from collections.abc import Iterator, Sequence

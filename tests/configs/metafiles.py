@@ -13,7 +13,7 @@ from shipped_configs import CONFIGS, NAMES
 
 sys.path.insert(0, str(CONFIGS.parent))  # works without installation
 
-from glmix_mm.analysis.flops import build, count
+from glmix_mm.profiling.flops import build, count
 
 COLLECTIONS = {
     'glnet': dict(

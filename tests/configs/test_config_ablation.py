@@ -8,8 +8,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
 from shipped_configs import ABLATION, CONFIGS
 
-from glmix_mm.analysis.ablate import BASE, PUBLISHED, STUDIES
 from glmix_mm.models.glnet import ARCHS, glnet_settings
+from glmix_mm.profiling.ablate import BASE, PUBLISHED, STUDIES
 
 # What each differs in from GLNet-STL.
 DIFFERENCES = {

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from shipped_configs import CONFIGS, NAMES, SHIPPED, TYPES, parts
 from torch.utils.data import DataLoader
 
-from glmix_mm.engine.config import find_config, load_config
-from glmix_mm.platform.releases import RELEASES
+from glmix_mm.checkpoints.released_weights import RELEASES
+from glmix_mm.config.load_config import find_config, load_config
 
 EXPECTED = """
 maskrcnn_glnet_4g_1x maskrcnn_glnet_9g_1x maskrcnn_glnet_16g_1x maskrcnn_glnet_stl_1x

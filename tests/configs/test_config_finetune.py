@@ -9,10 +9,10 @@ from mmengine.registry import MODELS, DefaultScope
 from shipped_configs import TINY_ARCHS
 from torch import nn
 
-from glmix_mm.engine.config import load_config
+from glmix_mm.compat.startup import config_root
+from glmix_mm.config.load_config import load_config
 from glmix_mm.errors import UserError
 from glmix_mm.models import GLNet
-from glmix_mm.platform import config_root
 
 BASES = {
     'glnet': ('maskrcnn_glnet_4g_1x', 'upernet_glnet_4g_160k', 'glnet_4g'),

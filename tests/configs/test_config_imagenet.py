@@ -17,10 +17,10 @@ from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
 from shipped_configs import CONFIGS, IMAGENET, TYPES
 
-from glmix_mm.engine.amp import AutoAmpOptimWrapper
+from glmix_mm.checkpoints.released_weights import RELEASES
 from glmix_mm.errors import UserError
 from glmix_mm.models.evaluation import EVALUATIONS, evaluation_pipeline
-from glmix_mm.platform.releases import RELEASES
+from glmix_mm.training.amp import AutoAmpOptimWrapper
 
 GPUS = 8
 # From the authors' settings.

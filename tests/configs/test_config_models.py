@@ -12,7 +12,7 @@ from shipped_configs import SHIPPED, parts
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from glmix_mm.analysis.flops import EmptyOnMeta
+from glmix_mm.profiling.flops import EmptyOnMeta
 
 HEIGHT, WIDTH = 70, 100  # px, no multiples of 32
 

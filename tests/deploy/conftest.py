@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glmix_mm.datasets.demo import write_demo_dataset
+from glmix_mm.data.demo_set import write_demo_dataset
 from glmix_mm.deploy import export
 
 

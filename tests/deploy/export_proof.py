@@ -16,9 +16,9 @@ import torch
 from exported_models import spread
 from mmengine.model import revert_sync_batchnorm
 
+from glmix_mm.config.load_config import load_config
 from glmix_mm.deploy.export import export
-from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.config import load_config
+from glmix_mm.models.build import build_model
 
 CONFIGS = (
     'upernet_glnet_4g_160k',

@@ -4,11 +4,11 @@ import pytest
 import torch
 from mmengine.model import revert_sync_batchnorm
 
-from glmix_mm.datasets.demo import DEMO_CLASSES, DEMO_SEG_CLASSES
+from glmix_mm.cli import run
+from glmix_mm.config.load_config import load_config
+from glmix_mm.data.demo_set import DEMO_CLASSES, DEMO_SEG_CLASSES
 from glmix_mm.deploy import export
-from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.cli import run
-from glmix_mm.engine.config import load_config
+from glmix_mm.models.build import build_model
 from glmix_mm.models.glnet import ARCHS
 
 # One block a stage: the exporter's time grows with the number of operations.

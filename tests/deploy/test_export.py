@@ -21,13 +21,13 @@ from mmseg.apis import inference_model, init_model
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from glmix_mm.cli import run
+from glmix_mm.config.load_config import load_config
 from glmix_mm.deploy import export
-from glmix_mm.deploy.check import Exported
+from glmix_mm.deploy.compare_outputs import Exported
 from glmix_mm.deploy.settings import describe, find_task
-from glmix_mm.engine import predict
-from glmix_mm.engine.cli import run
-from glmix_mm.engine.config import load_config
 from glmix_mm.errors import UserError
+from glmix_mm.inference import predict
 from glmix_mm.models import DilateFormer
 
 SIZES = ((2, 97, 131), (1, 64, 96), (1, 33, 75))  # images, height and width in px

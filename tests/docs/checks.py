@@ -14,9 +14,9 @@ from shell import Outcome
 from stand_ins import PLACEHOLDERS
 from torch.distributed.run import get_args_parser
 
-from glmix_mm.analysis.ablate import STUDIES
-from glmix_mm.analysis.contenders import DEFAULTS
-from glmix_mm.platform.checkpoint import read_checkpoint
+from glmix_mm.checkpoints.safe_reading import read_checkpoint
+from glmix_mm.profiling.ablate import STUDIES
+from glmix_mm.profiling.model_list import DEFAULTS
 
 SCORES = dict(maskrcnn='coco/segm_mAP', semfpn='mIoU', upernet='mIoU', glnet='accuracy/top1')
 TOOL = re.compile(r'tools/slurm_(\w+)\.|glmix(?:_mm)? ([\w-]+)')

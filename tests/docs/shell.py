@@ -17,7 +17,7 @@ from mmengine.visualization import Visualizer
 from stand_ins import PLACEHOLDERS, RECORD
 from torch import distributed
 
-from glmix_mm.__main__ import main
+from glmix_mm.cli import main
 
 VARIABLE = re.compile(r'([A-Z_]+)=(.*)')
 TOOL = re.compile(r'tools/(train|test)\.py|glmix|glmix_mm')

@@ -18,13 +18,13 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from glmix_mm.analysis import ablate, benchmark, measure
-from glmix_mm.analysis.flops import Count, Part
+from glmix_mm import demo
 from glmix_mm.doctor import facts, probe
-from glmix_mm.engine import demo
-from glmix_mm.engine.options import nested_dicts
 from glmix_mm.models import glnet
-from glmix_mm.visualization import slot_grids, visualize_slots
+from glmix_mm.profiling import ablate, benchmark, measure
+from glmix_mm.profiling.flops import Count, Part
+from glmix_mm.slots import compare_grids, draw_slots
+from glmix_mm.utils.nested import nested_dicts
 
 WIDTH = 32  # channels, a multiple of GLNet's channels of a head
 WIDTHS = {
@@ -51,11 +51,11 @@ def shrink(patch: pytest.MonkeyPatch, depths: Sequence[int] = SHALLOW) -> None:
     load = Config.fromfile
     patch.setattr(Config, 'fromfile', lambda *args, **kw: shrink_config(load(*args, **kw)))
     patch.setattr(demo, 'THREADS', torch.get_num_threads())
-    patch.setattr(visualize_slots, 'SCALE', small_sizes(visualize_slots.SCALE))
+    patch.setattr(draw_slots, 'SCALE', small_sizes(draw_slots.SCALE))
     patch.setattr(measure, 'MATRIX_SIZE', MATRIX)
     patch.setattr(benchmark, 'SCALING', benchmark.SCALING[:2])
     patch.setattr(benchmark, '_threads', nullcontext)  # the tests' workers have a thread each
-    for tool in (ablate, benchmark, slot_grids):
+    for tool in (ablate, benchmark, compare_grids):
         patch.setattr(tool, 'count', count_weights)
     for tool in (ablate, benchmark):
         patch.setattr(tool, 'measure', partial(measure_small, tool.measure))

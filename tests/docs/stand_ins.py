@@ -10,10 +10,10 @@ import cv2
 import torch
 from PIL import Image
 
-from glmix_mm.datasets.demo import MARKER, write_demo_dataset
-from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.config import load_config
+from glmix_mm.config.load_config import load_config
+from glmix_mm.data.demo_set import MARKER, write_demo_dataset
 from glmix_mm.models import GLNet
+from glmix_mm.models.build import build_model
 
 SIZE = 64  # px
 IMAGES = dict(num_train=4, num_val=2, image_size=SIZE)

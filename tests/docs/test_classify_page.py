@@ -7,9 +7,9 @@ import pytest
 from mmengine.logging import MMLogger
 from pages import FENCE, ROOT, fences
 
-from glmix_mm.__main__ import main
-from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.config import load_config
+from glmix_mm.cli import main
+from glmix_mm.config.load_config import load_config
+from glmix_mm.models.build import build_model
 
 PAGE = ROOT / 'docs' / 'classify.md'
 NAMES = ['checks', 'columns', 'rows']

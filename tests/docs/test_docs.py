@@ -12,8 +12,8 @@ import sys
 import pytest
 from pages import FENCE, INLINE, PAGES, ROOT, commands, snippets
 
-from glmix_mm.engine.cli import make_parser
-from glmix_mm.engine.config import load_config
+from glmix_mm.config.load_config import load_config
+from glmix_mm.utils.arguments import make_parser
 
 # Commands in a fence of another name would be missed.
 LANGUAGES = {'', 'bibtex', 'python', 'text', '{toctree}'}

@@ -9,8 +9,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from pages import FENCE, ROOT
 
-from glmix_mm.__main__ import main
-from glmix_mm.datasets.demo import write_demo_dataset
+from glmix_mm.cli import main
+from glmix_mm.data.demo_set import write_demo_dataset
 
 PAGE = ROOT / 'docs' / 'new_backbone.md'
 FILES = ('poolnet.py', 'maskrcnn_poolnet.py')  # the page's Python, in this order

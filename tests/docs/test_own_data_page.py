@@ -9,10 +9,10 @@ from mmengine.logging import MMLogger
 from pages import FENCE, ROOT, fences
 from pycocotools.coco import COCO
 
-from glmix_mm.__main__ import main
-from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.config import load_config
-from glmix_mm.platform.checkpoint import read_checkpoint
+from glmix_mm.checkpoints.safe_reading import read_checkpoint
+from glmix_mm.cli import main
+from glmix_mm.config.load_config import load_config
+from glmix_mm.models.build import build_model
 
 PAGE = ROOT / 'docs' / 'own_data.md'
 NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']

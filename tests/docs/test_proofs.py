@@ -40,8 +40,8 @@ LESS = {
         {'dynamic=True, latency=True': 'backbone_alone=True'},
         'ONNX Runtime differs from torch by at most',
     ),
-    'tests/engine/hostile_files_proof.py': Less(('label maps',), {}, 'refused'),
-    'tests/engine/pretraining_proof.py': Less(
+    'tests/training/hostile_files_proof.py': Less(('label maps',), {}, 'refused'),
+    'tests/training/pretraining_proof.py': Less(
         ('proof',),
         {
             'STEPS, INTERVAL = 150, 50': 'STEPS, INTERVAL = 2, 1',
@@ -77,7 +77,7 @@ LESS = {
         },
         'of the memory',
     ),
-    'tests/platform/roi_align_speed.py': Less(
+    'tests/compat/roi_align_speed.py': Less(
         (),
         {
             'ROUNDS = 5': 'ROUNDS = 1',

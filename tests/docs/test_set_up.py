@@ -15,8 +15,8 @@ from pages import ROOT, SET_UP, commands, each
 from PIL import Image
 from stand_ins import PLACEHOLDERS
 
+from glmix_mm.demo import TASKS
 from glmix_mm.doctor.checks import CPU_TORCH
-from glmix_mm.engine.demo import TASKS
 
 COMMANDS = [command for command in commands() if SET_UP.match(command)]
 MADE = [command for command in COMMANDS if re.search(r'\bmake ', command) and 'git' not in command]

@@ -14,9 +14,9 @@ from pages import FOLLOWED, INLINE, PAGES, Snippet, snippets
 from PIL import Image
 from torch import nn
 
-from glmix_mm.engine.checkpoints import build_model
-from glmix_mm.engine.config import load_config
+from glmix_mm.config.load_config import load_config
 from glmix_mm.models import GLNet
+from glmix_mm.models.build import build_model
 
 SNIPPETS = [snippet for snippet in snippets() if snippet.page not in FOLLOWED]
 OWN = "_base_ = 'glmix_mm::maskrcnn_glnet_4g_3x.py'\n"  # what a snippet without a base goes into

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from glmix_mm.datasets.demo import write_demo_dataset
+from glmix_mm.data.demo_set import write_demo_dataset
 
 ROOT = Path(__file__).parents[2]
 

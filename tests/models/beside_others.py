@@ -19,12 +19,12 @@ import torch
 from families import twin_of
 from torch import nn
 
-from glmix_mm.analysis.benchmark import DTYPES, count_all, describe, measure_all
-from glmix_mm.analysis.contenders import load_model
-from glmix_mm.analysis.measure import Row, Setup
-from glmix_mm.analysis.report import format_rows, headline, remarks
-from glmix_mm.engine.cli import find_device
 from glmix_mm.models import GLNet
+from glmix_mm.profiling.benchmark import DTYPES, count_all, describe, measure_all
+from glmix_mm.profiling.measure import Row, Setup
+from glmix_mm.profiling.model_list import load_model
+from glmix_mm.profiling.report import format_rows, headline, remarks
+from glmix_mm.utils.devices import find_device
 
 OURS, TWIN = 'GLNet-4G', 'literal GLNet-4G'
 OTHERS = {  # by name: their channels

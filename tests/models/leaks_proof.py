@@ -31,11 +31,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 
-from glmix_mm.datasets.demo import write_demo_dataset
-from glmix_mm.engine.config import load_config
-from glmix_mm.engine.options import apply_data_root, bound_kernel_caches, from_scratch
-from glmix_mm.engine.predict import make_inferencer, predict
-from glmix_mm.engine.train import train
+from glmix_mm.config.load_config import load_config
+from glmix_mm.config.plan import apply_data_root, bound_kernel_caches, from_scratch
+from glmix_mm.data.demo_set import write_demo_dataset
+from glmix_mm.inference.predict import make_inferencer, predict
+from glmix_mm.training.train import train
 
 STEPS, SETTLED = 300, 50
 SCALES = [(side, side) for side in range(96, 225, 16)]

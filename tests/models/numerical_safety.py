@@ -4,8 +4,8 @@ import torch
 from families import build_small
 from torch import nn
 
-from glmix_mm.engine.amp import AutoAmpOptimWrapper
-from glmix_mm.engine.config import load_config
+from glmix_mm.config.load_config import load_config
+from glmix_mm.training.amp import AutoAmpOptimWrapper
 
 RECIPES = dict(
     glnet='imagenet/glnet_4g', dilateformer='imagenet/dilateformer_tiny', fcvit='imagenet/fcvit_b12'

@@ -18,8 +18,8 @@ import torch
 from families import FAMILIES, twin_of
 from torch import Tensor, nn
 
-from glmix_mm.analysis.memory import peak_bytes
-from glmix_mm.analysis.rounds import time_in_turn
+from glmix_mm.profiling.memory import peak_bytes
+from glmix_mm.profiling.timing import time_in_turn
 
 ROUNDS, THREADS = 5, 2
 

@@ -7,13 +7,14 @@ from families import OFFICIAL, build_small
 from mmengine.registry import DefaultScope
 from torch.nn import functional as F
 
-from glmix_mm.analysis.flops import EmptyOnMeta
-from glmix_mm.engine.checkpoints import build_model, check_fit
-from glmix_mm.engine.config import load_config
+from glmix_mm.checkpoints.fit import check_fit
+from glmix_mm.config.load_config import load_config
 from glmix_mm.errors import UserError
 from glmix_mm.models import NormPool
+from glmix_mm.models.build import build_model
 from glmix_mm.models.classifier import official_weights
 from glmix_mm.models.pretrained import load_pretrained
+from glmix_mm.profiling.flops import EmptyOnMeta
 
 # The logits of all variants are compared in test_backbones.py; here, through the shipped configs.
 SMALLEST = [('glnet', '4g'), ('dilateformer', 'tiny'), ('fcvit', 'tiny')]

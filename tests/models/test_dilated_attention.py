@@ -5,10 +5,10 @@ import torch
 from plain_dilateformer import unfold_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from glmix_mm.analysis.memory import peak_bytes
 from glmix_mm.models.dilateformer import DILATIONS, MultiScaleDilatedAttention
 from glmix_mm.models.ops import dilated_attention as module
 from glmix_mm.models.ops.dilated_attention import dilated_attention
+from glmix_mm.profiling.memory import peak_bytes
 
 
 def unfolded(qkv, head_dim, dilations):

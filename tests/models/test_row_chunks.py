@@ -7,10 +7,10 @@ from families import FIRST, SMALL, build_small, randomised
 from torch import nn
 from torch.nn import functional as F
 
-from glmix_mm.analysis.memory import peak_bytes
 from glmix_mm.models.ffn import MLP, ConvFFN
 from glmix_mm.models.ops import row_chunks
 from glmix_mm.models.ops.pointwise import GELULinear, Pointwise, gelu_linear
+from glmix_mm.profiling.memory import peak_bytes
 
 every_kind = pytest.mark.parametrize(('name', 'kind'), SMALL, ids=lambda value: value)
 

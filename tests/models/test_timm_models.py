@@ -5,9 +5,9 @@ import pytest
 import torch
 from families import FAMILIES, OFFICIAL
 
-from glmix_mm.analysis.flops import EmptyOnMeta
 from glmix_mm.errors import UserError
 from glmix_mm.models.classifier import official_weights
+from glmix_mm.profiling.flops import EmptyOnMeta
 
 timm = pytest.importorskip('timm')
 SMALLEST = [('glnet', '4g'), ('dilateformer', 'tiny'), ('fcvit', 'tiny')]

@@ -9,14 +9,15 @@ from families import FAMILIES, randomised, twin_of
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
 
-from glmix_mm.analysis.flops import EmptyOnMeta
-from glmix_mm.engine.checkpoints import build_model, check_fit
-from glmix_mm.engine.config import load_config
+from glmix_mm.checkpoints.fit import check_fit
+from glmix_mm.config.load_config import load_config
 from glmix_mm.errors import UserError
 from glmix_mm.models import token_labeling
+from glmix_mm.models.build import build_model
 from glmix_mm.models.classifier import official_weights
 from glmix_mm.models.pretrained import load_pretrained
 from glmix_mm.models.token_labeling import Box, crop_targets, mix, random_box, spread
+from glmix_mm.profiling.flops import EmptyOnMeta
 
 CLASSES = 7
 LABELS = (3, 5, 4)  # k, h, w of a file

@@ -1,4 +1,4 @@
-# The embedded demo set in ADE20K's layout, as glmix_mm.datasets.demo writes it.
+# The embedded demo set in ADE20K's layout, as glmix_mm.data.demo_set writes it.
 common = dict(
     type='BaseSegDataset',
     data_root='demo_out/data/ade/ADEChallengeData2016',

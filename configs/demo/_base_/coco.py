@@ -1,4 +1,4 @@
-# The embedded demo set in COCO's layout, as glmix_mm.datasets.demo writes it.
+# The embedded demo set in COCO's layout, as glmix_mm.data.demo_set writes it.
 classes = ('disc', 'square', 'triangle', 'star', 'ring')
 data_root = 'demo_out/data/coco/'
 common = dict(

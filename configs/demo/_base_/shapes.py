@@ -1,4 +1,4 @@
-# The demo set's objects, cut out of its images, as glmix_mm.datasets.cutouts writes them.
+# The demo set's objects, cut out of its images, as glmix_mm.data.cutouts writes them.
 classes = ('disc', 'ring', 'square', 'star', 'triangle')  # in the order of their folders
 data_preprocessor = dict(
     num_classes=len(classes),

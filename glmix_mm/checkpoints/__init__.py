@@ -1,0 +1,1 @@
+"""Checkpoint files: reading them safely, what they record, and whether they fit a model."""

@@ -1,0 +1,216 @@
+"""Reads checkpoints without running code from them.
+
+A checkpoint is a pickle, and a pickle can call any function. Since 2.6, torch refuses all but plain
+types (``weights_only``), among them some that mmengine's own checkpoints hold. Admitted here are
+exactly those, and those in the authors' files, and none of them can do more than hold data.
+"""
+
+import functools
+import os
+import pickle
+import re
+import zipfile
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from ..errors import UserError
+from .released_weights import SCHEME, find_release
+from .storages import claimed_storages
+
+CHUNK = 2**20  # bytes read at a time
+HISTORY_METHODS = ('min', 'max', 'mean', 'current')
+# The authors train under Hydra and save its settings beside the weights.
+OMEGACONF = (
+    'omegaconf.base.ContainerMetadata',
+    'omegaconf.base.Metadata',
+    'omegaconf.dictconfig.DictConfig',
+    'omegaconf.listconfig.ListConfig',
+    'omegaconf.nodes.AnyNode',
+    'typing.Any',
+)
+
+
+class Ignored:
+    """Stands for an object of a checkpoint that is not needed; keeps nothing of it."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def plain_dict(default_factory: type | None = None) -> dict:
+    """Stand for ``collections.defaultdict``, which torch refuses to fill."""
+    return {}
+
+
+def history_method(owner: type, name: str):
+    """Stand for ``getattr`` in pickles of mmengine's log history, and for nothing else."""
+    if owner is HistoryBuffer and name in HISTORY_METHODS:
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {owner!r}')
+
+
+def admitted() -> list:
+    """Return the types and functions that are admitted besides torch's own plain types."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    numpy_types = [np.dtype, np.ndarray, *{type(np.dtype(c)) for c in '?bBhHiIlLqQefdFDSU'}]
+    types: list = [HistoryBuffer, Namespace, dict, list, int, *numpy_types]
+    types += [(Ignored, name) for name in OMEGACONF]
+    types.append((plain_dict, 'collections.defaultdict'))
+    types += [(history_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
+    for package in ('numpy.core', 'numpy._core'):  # numpy 1 and 2
+        types.append((reconstruct, f'{package}.multiarray._reconstruct'))
+        types.append((scalar, f'{package}.multiarray.scalar'))
+    return types
+
+
+def read_checkpoint(path: str | Path, map_location='cpu', kind: str = 'checkpoint'):
+    """Read a checkpoint file, or another that torch saved.
+
+    Args:
+        path: a local file.
+        map_location: as in ``torch.load``.
+        kind: what the file should be, for messages.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        UserError: there is no such file, it is truncated or no such thing, or it holds something
+            that a checkpoint doesn't need. Nothing in it is run in any case.
+    """
+    path = Path(path).expanduser()
+    if not os.path.isfile(path):  # which answers for impossible names as well
+        raise UserError(f'{path.absolute()}: no such {kind} file')
+    try:
+        check_archive(path)
+        content = torch.load(path, map_location=map_location, weights_only=True)
+        check_claims(path)
+        return content
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(_explain(path, error, kind)) from error
+
+
+def check_archive(path: Path) -> None:
+    """Check what torch does not when it reads the zip archives that it saves.
+
+    Its checksums tell of any changed bit; and since nothing in it is compressed, an archive that
+    would take up more than it holds is none of torch's.
+
+    Raises:
+        UserError: it claims to hold more than the file's size, or two things by the same name.
+        zipfile.BadZipFile: a checksum is wrong, or the archive is damaged.
+    """
+    if not zipfile.is_zipfile(path):  # older torch saved plain pickles, which have no checksums
+        return
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(set(names)) < len(names):
+            raise UserError(f'{path}: refused, for its archive has two entries of the same name')
+        claimed = sum(entry.file_size for entry in archive.infolist())
+        if claimed > size:
+            raise UserError(
+                f'{path}: refused, for it is an archive of {size:,} bytes that would take up '
+                f'{claimed:,}; checkpoints are not compressed'
+            )
+        for entry in archive.infolist():
+            if entry.CRC == 0:  # empty, or saved without checksums (torch can be told to)
+                continue
+            with archive.open(entry) as file:
+                while file.read(CHUNK):
+                    pass
+
+
+def check_claims(path: Path) -> None:
+    """Check that no tensor claims more than the file holds of it, as not every torch does.
+
+    After torch has read the file, since its own messages tell more of what else may be wrong.
+
+    Raises:
+        ValueError: one does.
+        Exception: of any other kind, if that cannot be found out.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for record, claimed, there in claimed_storages(archive):
+            if claimed > there:
+                raise ValueError(
+                    f'{record} has {there:,} bytes of a tensor that claims {claimed:,}'
+                )
+
+
+def load_from_local(filename: str, map_location=None):
+    """Read a local checkpoint for mmengine's ``CheckpointLoader``."""
+    return read_checkpoint(filename, map_location)
+
+
+def load_from_glmix(filename: str, map_location=None):
+    """Read a released checkpoint, ``glmix://NAME``, for mmengine's ``CheckpointLoader``."""
+    return read_checkpoint(find_release(filename), map_location)
+
+
+def forget_config(content: object) -> object:
+    """Drop ``meta.config`` from a checkpoint, which mmengine's Runner would run to resume it.
+
+    mmengine itself saves none; the config that it does save, as ``meta.cfg``, is only text to it.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return content
+
+
+def read_without_config(original: Callable) -> classmethod:
+    """Wrap mmengine's ``CheckpointLoader.load_checkpoint``."""
+
+    @functools.wraps(original)
+    def load_checkpoint(cls, *args, **kwargs):
+        return forget_config(original(*args, **kwargs))
+
+    load_checkpoint.knows_glmix_mm = True
+    return classmethod(load_checkpoint)
+
+
+def install() -> None:
+    """Make every way in which mmengine reads checkpoints work, and safe."""
+    if not getattr(CheckpointLoader.load_checkpoint, 'knows_glmix_mm', False):
+        CheckpointLoader.load_checkpoint = read_without_config(CheckpointLoader.load_checkpoint)
+    torch.serialization.add_safe_globals(admitted())
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    CheckpointLoader.register_scheme(prefixes=SCHEME, loader=load_from_glmix, force=True)
+    # torch.hub's downloads are still unpickled unsafely by default.
+    load_url = mmengine_checkpoint.load_url
+    if not isinstance(load_url, functools.partial):
+        mmengine_checkpoint.load_url = functools.partial(load_url, weights_only=True)
+
+
+def _explain(path: Path, error: Exception, kind: str) -> str:
+    text = re.sub(r'^\[enforce fail at [^]]*\] \. ', '', str(error))  # of torch's archive reader
+    refused = re.search(r'GLOBAL ([\w.]+)', text)
+    if isinstance(error, pickle.UnpicklingError) and refused:
+        return (
+            f'{path}: refused, for it holds {refused[1]}, which can run code or is not needed in a '
+            f'{kind}; nothing of it was run. If you trust its source, load it there with '
+            f'torch.load(..., weights_only=False) and save its state dict alone'
+        )
+    detail = re.search(r'WeightsUnpickler error: (.+)', text) or re.match(
+        r'(.*?)(?:\. |\n|$)', text
+    )
+    return (
+        f'{path}: not a readable {kind} ({path.stat().st_size:,} bytes; '
+        f'{type(error).__name__}: {detail[1]}); it may be truncated: copy or download it again'
+    )

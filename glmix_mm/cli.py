@@ -1,0 +1,90 @@
+"""The command line: ``glmix COMMAND``, ``python -m glmix_mm COMMAND`` and the files of tools/.
+
+Nothing here imports torch before the command is known, so ``glmix --help`` answers at once.
+"""
+
+import contextlib
+import difflib
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import glmix_mm
+
+from .errors import UserError
+from .utils.commands import COMMANDS, spelled, survive_any_terminal, usage
+
+ENVIRONMENT = {
+    # Threads that wait by spinning for long slow each other down (tenfold) when other programs use
+    # the cores as well; those that don't spin at all are a third slower when none does.
+    'demo': {'GOMP_SPINCOUNT': '2000'},
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the process's exit status."""
+    survive_any_terminal()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = argv.pop(0) if argv else ''
+    if name in ('', '-h', '--help'):
+        print(usage(), file=sys.stdout if name else sys.stderr)
+        return 0 if name else 2
+    if name == '--version':
+        print(f'glmix_mm {glmix_mm.__version__}')
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f'; did you mean {near[0]}?' if near else ''
+        print(f'{usage()}\n\nerror: no command {name!r}{meant}', file=sys.stderr)
+        return 2
+    command = COMMANDS[name]
+    sys.argv[0] = spelled(name)  # what --help and mistakes in the arguments show
+    for variable, value in ENVIRONMENT.get(name, {}).items():  # read when torch is imported
+        os.environ.setdefault(variable, value)
+    if not command.bare and not glmix_mm.is_set_up:
+        glmix_mm.set_up()
+    call = importlib.import_module(f'.{command.module}', 'glmix_mm').main
+    if command.bare:
+        return call(argv)
+    return run(call, argv)
+
+
+def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Call ``main(argv)`` and return the process's exit status: what it returned, or 0.
+
+    A :class:`~glmix_mm.errors.UserError` becomes the last line of stderr, ``error: ...``, and
+    status 1; Ctrl-C becomes status 130, SIGTERM in training 143. With ``--debug`` the traceback
+    comes first. Any other exception is a fault of the program and keeps its traceback.
+
+    Args:
+        main: takes the arguments of the command line.
+        argv: those arguments; by default the process's own.
+    """
+    from torch import distributed
+
+    from .utils.messages import one_line
+    from .utils.quiet import harmless_hidden
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with contextlib.nullcontext() if '--debug' in argv else harmless_hidden():
+            status = main(argv) or 0
+        if distributed.is_initialized():
+            # Else its threads can end a process that is done with SIGABRT (seen with gloo).
+            distributed.destroy_process_group()
+        return status
+    except UserError as error:
+        if '--debug' in argv:
+            traceback.print_exc()
+        sys.stdout.flush()
+        print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt as stop:
+        sys.stdout.flush()
+        said = str(stop) if hasattr(stop, 'signum') else 'interrupted'
+        if said:  # of several processes, one says it
+            print(said, file=sys.stderr, flush=True)
+        return 128 + getattr(stop, 'signum', signal.SIGINT)

@@ -1,0 +1,84 @@
+"""Looks through a data set before training: what ``glmix check-data`` calls."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..config.load_config import load_config
+from ..config.plan import apply_data_root, match_by_name
+from ..errors import UserError
+from ..utils.arguments import OptionsAction
+from ..utils.commands import spelled
+from ..utils.nested import SPLITS
+from ..utils.registry_errors import config_mistakes
+from .classes_from_data import classes_from_data, suiting_config
+from .coco_checks import CocoFiles
+from .dataset_checks import Known, check_datasets
+from .ignored_label import share_ignored_label
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check what the command line names, and print what was found.
+
+    Raises:
+        UserError: there is something to mend; all of it is printed before.
+    """
+    parser = argparse.ArgumentParser(
+        description="Check a data set: a config's, or one of your own in a folder."
+    )
+    parser.add_argument(
+        'data', metavar='CONFIG|FOLDER', help='a config, or a folder with a data set of your own'
+    )
+    parser.add_argument('--data-root', help="folder of the config's data set")
+    parser.add_argument(
+        '--classes-from-data', action='store_true', help='as training with this option takes it'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', help='settings'
+    )
+    parser.add_argument(
+        '--debug', action='store_true', help='print the traceback of an error as well'
+    )
+    args = parser.parse_args(argv)
+    folder = Path(args.data).expanduser()
+    name = suiting_config(folder) if folder.is_dir() else args.data
+    cfg = load_config(name, args.cfg_options)
+    root = str(folder) if folder.is_dir() else args.data_root
+    if root:
+        apply_data_root(cfg, root)
+    if folder.is_dir() or args.classes_from_data:
+        for note in classes_from_data(cfg):
+            print(note, flush=True)
+    with config_mistakes(cfg.filename):
+        check(cfg)
+    if folder.is_dir():
+        root = shlex.quote(str(folder))
+        print(f'Train on it: {spelled("train")} {name} --data-root {root} --classes-from-data')
+
+
+def check(cfg: Config) -> None:
+    """Check every split, print what is worth knowing, then what has to be mended.
+
+    Raises:
+        UserError: there is something to mend.
+    """
+    for note in share_ignored_label(cfg):
+        print(note, flush=True)
+    match_by_name(cfg)
+    known, problems, seen = Known(CocoFiles(), {}, {}), [], []
+    for split in SPLITS:
+        settings = cfg.get(f'{split}_dataloader')
+        if not settings or settings.dataset in seen:  # tests often read what validation reads
+            continue
+        seen.append(settings.dataset)
+        try:
+            check_datasets(cfg, [split], lambda note: print(note, flush=True), known)
+        except UserError as error:
+            problems += getattr(error, 'problems', [str(error)])
+    if problems:
+        for problem in problems:
+            print(f'to mend: {problem}', flush=True)
+        raise UserError(f'{len(problems)} to mend in the data of {cfg.filename}')

@@ -1,1 +1,0 @@
-"""The embedded demo set, and checks of a config's data sets before anything slow starts."""

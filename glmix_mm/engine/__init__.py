@@ -1,1 +1,0 @@
-"""What stands behind the command lines: configs, precision, checkpoints, training and testing."""

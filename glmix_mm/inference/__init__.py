@@ -1,0 +1,1 @@
+"""Trained models at work: loading, testing, predicting on images and videos, drawing."""

@@ -1,0 +1,248 @@
+"""Predicts with any of the models on one's own images and videos, for ``glmix predict``.
+
+From Python, mmdet's ``DetInferencer``, mmseg's ``MMSegInferencer`` and mmpretrain's
+``ImageClassificationInferencer`` do the same; they are what runs here.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from mmengine.registry import DATASETS, DefaultScope
+
+from ..checkpoints.fit import check_fit, note_of_classes, read, weights_of
+from ..checkpoints.record import trained_meta
+from ..config.load_config import load_config
+from ..data.dataset_checks import heads_classes
+from ..data.paths import some
+from ..errors import UserError
+from ..models.build import build_model
+from ..training.official_weights_hook import accept_official
+from ..utils.atomic_files import write_atomically
+from ..utils.devices import find_device
+from ..utils.nested import unwrap
+from ..utils.palette import distinct_colours
+from ..utils.pictures import find_images, for_each, read_image, save_png
+from ..utils.registry_errors import config_mistakes
+from ..utils.videos import is_video
+from .classify import class_results, make_classifier
+from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids, objects_of
+from .infer import infer, label_map
+from .predict_video import predict_video
+
+LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+RESULTS = 'predictions.json'
+LABEL_MAPS = 'labels'  # folder
+
+
+def main(argv: Sequence[str]) -> None:
+    """Predict as the command line says.
+
+    Raises:
+        UserError: a mistake in the arguments, the config or the checkpoint; or, once all other
+            images are done, that some could not be used.
+    """
+    parser = argparse.ArgumentParser(
+        description='Draw what a detector, a segmentor or a classifier predicts; write it as json.'
+    )
+    parser.add_argument(
+        'config', help='a config file, or the name of one that comes with this package'
+    )
+    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='an image, a folder of images, or a video'
+    )
+    parser.add_argument(
+        '--out', type=Path, default='predictions', help='folder for the results (predictions)'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='SCORE',
+        help='least score of a detection (0.3)',
+    )
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
+    parser.add_argument(
+        '--debug', action='store_true', help='print the traceback of an error as well'
+    )
+    args = parser.parse_args(argv)
+    device = find_device(args.device)
+    paths = find_images(args.images)
+    cfg = load_config(args.config)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout lists the pictures alone
+        inferencer = make_inferencer(cfg, args.checkpoint, str(device))
+    predict(inferencer, paths, args.out, args.score_thr, known_ids(cfg))
+
+
+def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseInferencer:
+    """Return the inferencer of mmdet, mmseg or mmpretrain, with a checkpoint that is sure to fit.
+
+    The inferencers themselves load what fits and leave the rest as it is. Classes are those of the
+    checkpoint, or else of the config's test set; classes without colours get some.
+
+    Raises:
+        UserError: the config is of none of these libraries, or the checkpoint does not fit it.
+    """
+    scope = library_of(cfg)
+    content = read(checkpoint)
+    with config_mistakes(cfg.filename), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways
+        model = build_model(cfg)
+        content = accept_official(cfg, model, content, checkpoint)
+        check_fit(model.state_dict(), content, checkpoint, cfg)
+        if scope == 'mmpretrain':
+            inferencer = make_classifier(cfg, weights_of(content, checkpoint), device)
+            inferencer.model.dataset_meta = find_classes(cfg, content)
+            return inferencer
+        if scope == 'mmdet':
+            from mmdet.apis import DetInferencer
+
+            inferencer = DetInferencer(cfg, checkpoint, device, show_progress=False)
+        else:
+            from mmseg.apis import MMSegInferencer
+
+            inferencer = MMSegInferencer(cfg, checkpoint, device=device)
+            inferencer.show_progress = False
+    inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = find_classes(cfg, content)
+    return inferencer
+
+
+def library_of(cfg: Config) -> str:
+    """Return which of the libraries a config is for.
+
+    Raises:
+        UserError: none of them.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in LIBRARIES:
+        raise UserError(
+            f'{cfg.filename} is for {scope}; expected default_scope to be one of '
+            f'{", ".join(LIBRARIES)}'
+        )
+    return scope
+
+
+def _note(text: str) -> None:
+    print(f'note: {text}', file=sys.stderr, flush=True)
+
+
+def find_classes(cfg: Config, checkpoint: dict, tell: Callable[[str], object] = _note) -> dict:
+    """Return names and colours of the classes: the checkpoint's, or else the config's.
+
+    Args:
+        cfg: the config.
+        checkpoint: the content of the file.
+        tell: takes a line if both name classes, and not the same.
+
+    Raises:
+        UserError: there are no names, or not as many as the model has classes.
+    """
+    dataset = next(unwrap(cfg.test_dataloader.dataset))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), config_mistakes(cfg.filename):
+        own = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)).metainfo
+    trained = trained_meta(checkpoint)
+    classes = trained.get('classes') or own.get('classes')
+    if not classes:
+        raise UserError(
+            f'{cfg.filename}: neither the checkpoint nor test_dataloader.dataset names classes; '
+            'set its metainfo=dict(classes=...)'
+        )
+    for key, count in heads_classes(cfg.model, 'model'):
+        if count != len(classes):
+            named = 'the checkpoint' if trained.get('classes') else 'test_dataloader.dataset'
+            raise UserError(
+                f'{cfg.filename}: {key}={count}, but {named} names {len(classes)} classes '
+                f'({some(classes)}); give a checkpoint, or metainfo=dict(classes=...), that fits'
+            )
+    palettes = [own.get('palette'), trained.get('palette')]
+    if own.get('classes') and list(own['classes']) != list(classes):
+        tell(note_of_classes(classes, own['classes'], cfg.filename))
+        del palettes[0]  # in the order of other classes
+    fitting = [palette for palette in palettes if palette and len(palette) == len(classes)]
+    palette = fitting[0] if fitting else distinct_colours(len(classes))
+    return dict(classes=list(classes), palette=[tuple(colour) for colour in palette])
+
+
+def predict(
+    inferencer: BaseInferencer,
+    paths: Sequence[Path],
+    out: Path,
+    score_thr: float = 0.3,
+    ids: KnownIds = NO_IDS,
+) -> None:
+    """Predict on images; save a picture of each, and one json file for all.
+
+    Videos are predicted on by :func:`~glmix_mm.inference.predict_video.predict_video`.
+
+    docs/train.md says what the json holds. Images and categories have the data set's numbers where
+    it has them; otherwise they are numbered from 1, images behind the data set's.
+
+    Args:
+        inferencer: as :func:`make_inferencer` returns it.
+        paths: of the images and videos.
+        out: folder.
+        score_thr: least score of a detection.
+        ids: the data set's numbers.
+
+    Raises:
+        UserError: a result cannot be written; or, once all others are done, images were skipped.
+    """
+    detector, segments = (inferencer.scope == scope for scope in ('mmdet', 'mmseg'))
+    classes = inferencer.model.dataset_meta['classes']
+    numbers = category_numbers(classes, ids.categories)
+    taken = [number for number in ids.images.values() if isinstance(number, int)]
+    others = itertools.count(max(taken, default=0) + 1)
+    results = dict(images=[])
+    if segments:
+        results.update(classes=classes)
+    else:
+        categories = [
+            dict(id=number, name=name) for number, name in zip(numbers, classes, strict=True)
+        ]
+        results.update(categories=categories, annotations=[])
+
+    def add(found: list[dict]) -> None:
+        for entry in found:
+            number = len(results['annotations']) + 1
+            results['annotations'].append(dict(id=number, iscrowd=0, **entry))
+
+    def work(path: Path, name: str) -> None:
+        if is_video(path) and not (detector or segments):
+            raise UserError(f'{path}: is a video; a classifier takes images alone')
+        if is_video(path):
+            predict_video(inferencer, path, out, name, score_thr, numbers)
+            return
+        height, width = read_image(path).shape[:2]  # raises where the inferencers would stop
+        sample, picture = infer(inferencer, str(path), score_thr)
+        known = ids.images.get(os.path.realpath(path))
+        image = next(others) if known is None else known
+        record = dict(id=image, file_name=str(path), height=height, width=width)
+        if detector:
+            found = objects_of(sample, len(classes))
+            add(coco_results(found, image, numbers, score_thr))
+        elif not segments:
+            add(class_results(sample, image, numbers))
+        else:
+            record['label_map'] = f'{LABEL_MAPS}/{name}.png'
+            labels = label_map(sample)
+            save_png(out / record['label_map'], labels.astype(np.min_scalar_type(len(classes))))
+        save_png(out / f'{name}.png', picture)
+        results['images'].append(record)
+        print(out / f'{name}.png', flush=True)
+
+    try:
+        for_each(paths, work)
+    finally:
+        if results['images']:
+            write_atomically(out / RESULTS, json.dumps(results).encode())
+            print(out / RESULTS, flush=True)

@@ -1,0 +1,220 @@
+"""Measures speed and peak memory of backbones and whole models, side by side."""
+
+import argparse
+import contextlib
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..utils.atomic_files import write_atomically
+from ..utils.devices import find_device
+from .flops import count
+from .measure import Row, Setup, measure, prepare
+from .model_list import DEFAULTS, load_models
+from .report import format_growth, format_rows, headline, remarks, to_csv
+
+SHAPES = ((800, 1280),)
+SCALING = tuple((side, side) for side in (512, 704, 1024, 1440, 2048))
+DTYPES = ('float32', 'bfloat16', 'float16')
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'models',
+        nargs='*',
+        metavar='MODEL',
+        help='a variant (glnet_9g, dilateformer_tiny, fcvit_b12), a short name (swin_t, '
+        'convnext_t, pvtv2_b2, resnet50), a type ("mmdet.ResNet(depth=101)"), or a config (a '
+        'file, mmdet::PATH, mmseg::PATH, mmpretrain::PATH, or the name of one that comes with '
+        f'glmix_mm), with :backbone behind it for its backbone alone ({" ".join(DEFAULTS)})',
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        action='append',
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the images; may be given more than once (800 1280)',
+    )
+    sizes.add_argument(
+        '--scaling',
+        action='store_true',
+        help='square images from 0.25 to 4 megapixels: sides of '
+        + ', '.join(str(side) for side, _ in SCALING),
+    )
+    parser.add_argument(
+        '--batch-size', nargs='+', type=int, default=[1], metavar='N', help='images in a batch (1)'
+    )
+    parser.add_argument(
+        '--dtype', choices=DTYPES, default='float32', help='what autocast computes in (float32)'
+    )
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
+    parser.add_argument(
+        '--mode',
+        choices=('eval', 'train'),
+        default='eval',
+        help='inference, post-processing left out; or forward and backward pass, of whole models '
+        'with losses on made-up objects (eval)',
+    )
+    parser.add_argument(
+        '--execution',
+        choices=('eager', 'compile', 'fused'),
+        default='eager',
+        help='how backbones run: as they are, by torch.compile, or after fuse() (eager)',
+    )
+    parser.add_argument('--rounds', type=int, default=5, help='how often each is timed (5)')
+    parser.add_argument('--threads', type=int, help="threads of the CPU (torch's own choice)")
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='write the figures there')
+    parser.add_argument('--png', type=Path, metavar='FILE', help='draw time and memory there')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write the printed text there')
+    parser.add_argument(
+        '--debug', action='store_true', help='print the traceback of an error as well'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure what the command line asks for.
+
+    Raises:
+        UserError: a mistake in the command line, which is found before anything is measured; or,
+            once all figures are printed and written, that some of the measurements failed.
+    """
+    args = parse_args(argv)
+    setup = _setup(args)
+    _check_files(args)
+    # Else torch's profiler, which measures memory, chats on stderr.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')
+    shapes = SCALING if args.scaling else [tuple(shape) for shape in args.shape or SHAPES]
+    with _threads(args.threads), contextlib.redirect_stdout(sys.stderr):
+        models = load_models(args.models or DEFAULTS)
+        counts, missing = count_all(models, shapes)
+        rows = measure_all(models, counts, shapes, args.batch_size, setup, args.csv)
+        machine = describe(setup.device)
+    head = headline(setup, machine)
+    parts = [head, format_rows(rows), '\n'.join(remarks(rows, missing)), format_growth(rows)]
+    text = '\n\n'.join(filter(None, parts))
+    print(text, flush=True)
+    if args.out:
+        _write(args.out, f'{text}\n'.encode())
+    failed = [row for row in rows if row.timing.error]
+    if args.png and len(failed) < len(rows):
+        from .plot import draw
+
+        _write(args.png, draw(rows, head))
+    if failed:
+        raise UserError(
+            f'{len(failed)} of {len(rows)} measurements failed: '
+            + ', '.join(dict.fromkeys(row.model for row in failed))
+        )
+
+
+def describe(device: torch.device) -> dict:
+    """Return the machine's name, its threads in use and torch's version."""
+    cuda = device.type == 'cuda'
+    name = torch.cuda.get_device_name(device) if cuda else _processor()
+    return dict(machine=name, threads=torch.get_num_threads(), torch=torch.__version__)
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):  # Linux alone has this file
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            key, _, value = line.partition(':')
+            if key.strip() == 'model name':
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _setup(args: argparse.Namespace) -> Setup:
+    numbers = [('--rounds', [args.rounds]), ('--batch-size', args.batch_size)]
+    numbers += [('--shape', shape) for shape in args.shape or ()]
+    numbers += [] if args.threads is None else [('--threads', [args.threads])]
+    for option, values in numbers:
+        if min(values) < 1:
+            raise UserError(f'{option} {" ".join(map(str, values))}: must be at least 1')
+    device = find_device(args.device)
+    return Setup(device, getattr(torch, args.dtype), args.mode, args.execution, args.rounds)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Find out before hours of measuring, not after."""
+    for path in filter(None, (args.csv, args.png, args.out)):
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UserError(f'{path} cannot be written: it or {folder} is no place for a file')
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def count_all(
+    models: Mapping[str, nn.Module], shapes: Sequence[tuple[int, int]]
+) -> tuple[dict, dict]:
+    """Return multiply-adds, and what they lack, by model and shape."""
+    counts, missing = {}, {}
+    for name, model in models.items():
+        for shape in shapes:
+            try:
+                counted = count(model, shape)
+            except UserError as error:
+                counts[name, shape], missing[name, shape] = None, (str(error),)
+            else:
+                counts[name, shape] = counted.model.multiply_adds
+                missing[name, shape] = counted.not_counted
+    return counts, missing
+
+
+def measure_all(
+    models: Mapping[str, nn.Module],
+    counts: Mapping,
+    shapes: Sequence[tuple[int, int]],
+    batch_sizes: Sequence[int],
+    setup: Setup,
+    csv: Path | None = None,
+) -> list[Row]:
+    """Prepare models and measure them at all shapes and batch sizes.
+
+    Args:
+        models: by name.
+        counts: their multiply-adds by name and shape.
+        shapes: height and width of images, px.
+        batch_sizes: images in a batch.
+        setup: how they are run.
+        csv: where what is measured so far is written each time.
+    """
+    if setup.device.type == 'cuda' and setup.dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False  # as for matrix products: float32 is float32
+    models = prepare(models, setup)
+    machine = describe(setup.device)
+    rows = []
+    for shape in shapes:
+        multiply_adds = {name: counts[name, shape] for name in models}
+        for batch_size in batch_sizes:
+            print(f'measuring {shape[0]} x {shape[1]}, batch {batch_size}', flush=True)
+            rows += measure(models, multiply_adds, shape, batch_size, setup)
+            if csv:
+                _write(csv, to_csv(rows, setup, machine).encode())
+    return rows
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {error.strerror}') from error

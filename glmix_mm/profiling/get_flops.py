@@ -1,0 +1,65 @@
+"""Counts the multiply-adds and parameters of a config's model, part by part."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+
+from ..config.load_config import load_config
+from ..utils.arguments import OptionsAction
+from .flops import build, count
+from .table import format_table, remarks, to_json
+
+SHAPES = {'mmseg': ((800, 1280), (512, 2048)), 'mmpretrain': ((224, 224),)}
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='a config file, or the name of one that comes with glmix_mm')
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        action='append',
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the image; may be given more than once (800 1280; segmentation also '
+        '512 2048; classification 224 224)',
+    )
+    parser.add_argument(
+        '--attention-apart',
+        action='store_true',
+        help='print each figure without the products of attention as well, which the counters of '
+        'some papers leave out',
+    )
+    parser.add_argument('--json', action='store_true', help='print json instead of a table')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='settings to change in the config: model.backbone.arch=9g',
+    )
+    parser.add_argument(
+        '--debug', action='store_true', help='print the traceback of an error as well'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Count and print what the command line asks for.
+
+    Raises:
+        UserError: no such config, or a model that cannot be built or counted.
+    """
+    args = parse_args(argv)
+    config = load_config(args.config, args.cfg_options)
+    shapes = args.shape or SHAPES.get(config.get('default_scope'), ((800, 1280),))
+    with contextlib.redirect_stdout(sys.stderr):  # where mmengine's logger would spoil the json
+        model = build(config)
+        counts = [count(model, shape) for shape in shapes]
+    if args.json:
+        print(json.dumps({'config': args.config, **to_json(counts)}, indent=2))
+    else:
+        print(format_table(counts, args.attention_apart), '', *remarks(counts), sep='\n')

@@ -1,0 +1,1 @@
+"""What the slots of a GLNet hold: assignments, panels, the hook, grids compared."""

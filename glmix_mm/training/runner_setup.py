@@ -1,0 +1,258 @@
+"""Starts what mmengine's Runner needs around it: processes, folders, and an eye on the disk."""
+
+import copy
+import errno
+import itertools
+import locale
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.hooks import EMAHook
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS, VISBACKENDS
+from mmengine.runner import Runner
+from torch import distributed
+
+from ..errors import UserError
+from ..utils.commands import python_arguments
+from ..utils.nested import nested_dicts
+from ..utils.registry_errors import config_mistakes
+from .checkpoint_hook import saved_checkpoints
+from .schedule import fit_schedule
+from .sharding import fit_cpu
+
+# The variables in which each launcher tells a process its rank, in all and on its machine.
+RANK_VARIABLES = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+LOCAL_RANK_VARIABLES = dict(
+    pytorch='LOCAL_RANK', slurm='SLURM_LOCALID', mpi='OMPI_COMM_WORLD_LOCAL_RANK'
+)
+STARTS = dict(pytorch='torchrun', slurm='srun', mpi='mpirun')
+RUNS = itertools.count(1)  # runs in this process
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def start_processes(number: int, command: str, argv: Sequence[str]) -> int:
+    """Run a command again in several processes of this machine, by torch's own launcher.
+
+    Args:
+        number: of processes, one a GPU; where there are no GPUs, they run on the CPU.
+        command: its name.
+        argv: its arguments.
+
+    Returns:
+        The exit status of the process that failed first, 0 if none did.
+
+    Raises:
+        UserError: there are fewer GPUs.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    found = torch.cuda.device_count()
+    if 0 < found < number:
+        raise UserError(f'--gpus {number}: torch finds {found} GPUs; give at most that many')
+    again = [*python_arguments(command), *argv, '--launcher', 'pytorch']
+    local = ['--standalone', '--local-addr', '127.0.0.1', '--nproc-per-node', str(number)]
+    logging.disable(logging.ERROR)  # its own report of a failure, after what the process said
+    try:
+        run(parse_args([*local, *again]))
+    except SignalException as stop:
+        return 128 + stop.sigval
+    except ChildFailedError as failed:
+        status = failed.get_first_failure()[1].exitcode
+        return status if status > 0 else 128 - status
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Make the work folder, join the other processes and build the runner.
+
+    Raises:
+        UserError: the work folder can't be written to, the launcher does not fit how this
+            process was started, or the config has a mistake in it.
+    """
+    make_work_dir(cfg.work_dir)
+    join_processes(cfg)
+    _rename_run(cfg, next(RUNS))
+    with config_mistakes(cfg.filename):
+        runner = RUNNERS.build(cfg)
+    for handler in runner.logger.handlers:
+        if isinstance(handler, logging.FileHandler) and handler.stream:
+            handler.stream.reconfigure(encoding='utf-8')  # mmengine opens it in the locale's
+    return runner
+
+
+def build_all_parts(cfg: Config, gpus: int = 1) -> list[str]:
+    """Build what training with a config builds, in a folder that then goes, and let go of it.
+
+    Loaders, hooks, metrics, optimizer, schedules and visualizers: a wrong argument of any shows.
+
+    Args:
+        cfg: the whole config.
+        gpus: for how many of them the run is planned.
+
+    Returns:
+        What is to be said of the schedule.
+
+    Raises:
+        UserError: a part cannot be built from its settings.
+    """
+    trial = copy.deepcopy(cfg)
+    trial.load_from, trial.resume, trial.log_level = None, False, 'ERROR'
+    backends = (trial.get('visualizer') or {}).get('vis_backends') or []
+    with tempfile.TemporaryDirectory() as folder, config_mistakes(cfg.filename):
+        for backend in backends:
+            VISBACKENDS.build(dict(save_dir=folder, **backend))
+        if backends:  # used, those of a service would begin a run there
+            trial.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+        trial.work_dir = folder
+        runner = build_runner(trial)
+        notes = []
+        parts = [runner.train_loop]  # each is built when it is first asked for
+        if isinstance(runner, Runner):  # with a strategy, that makes them
+            parts.append(runner.build_optim_wrapper(runner.optim_wrapper))
+            runner.optim_wrapper = parts[-1]
+            notes = fit_schedule(runner, math.ceil(len(runner.train_dataloader) / gpus))
+            if runner.param_schedulers:
+                parts.append(runner.build_param_scheduler(runner.param_schedulers))
+        if trial.get('val_cfg'):
+            parts.append(runner.val_loop)
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):  # builds its average when a run begins
+                hook.before_run(runner)
+        for handler in list(runner.logger.handlers):
+            if isinstance(handler, logging.FileHandler):  # its folder goes
+                runner.logger.removeHandler(handler)
+                handler.close()
+    return notes
+
+
+def _rename_run(cfg: Config, number: int) -> None:
+    """Keep this process's later runs apart: mmengine finds loggers and visualizers by name."""
+    if number == 1:
+        return
+    cfg.experiment_name = f'{Path(cfg.filename or "run").stem}_{number}'
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = f'{cfg.visualizer.get("name", "visualizer")}_{number}'
+
+
+def make_work_dir(work_dir: str) -> None:
+    """Make the folder for logs and checkpoints.
+
+    Raises:
+        UserError: it can't be made or written to, or the locale can't write its name.
+    """
+    folder, encoding = Path(work_dir), locale.getpreferredencoding(False)
+    try:
+        str(folder.absolute()).encode(encoding)  # mmengine notes the last checkpoint's path
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"work_dir {folder.absolute()}: the locale's encoding, {encoding}, cannot write this "
+            'name; set PYTHONUTF8=1, or take another folder (--work-dir)'
+        ) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'work_dir {folder.absolute()}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f'work_dir {folder.absolute()}: no permission to write there')
+
+
+def join_processes(cfg: Config) -> None:
+    """Check the launcher's environment; on a machine without a GPU, join over gloo.
+
+    With a GPU, mmengine itself joins the processes.
+
+    Raises:
+        UserError: the process was not started by this launcher, or has no GPU of its own.
+    """
+    if cfg.launcher == 'none':
+        return
+    variable = RANK_VARIABLES[cfg.launcher]
+    if variable not in os.environ:
+        raise UserError(
+            f'--launcher {cfg.launcher}: ${variable} is not set, so this process was not started '
+            f'by {STARTS[cfg.launcher]}; on one machine, give --gpus N in place of --launcher'
+        )
+    if get_device() != 'cpu':
+        _check_gpu()
+        return
+    if cfg.launcher != 'pytorch':
+        raise UserError(
+            f'--launcher {cfg.launcher} needs GPUs and there are none here; several processes on '
+            'CPUs work with --gpus N, or torchrun and --launcher pytorch'
+        )
+    if not distributed.is_initialized():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        limit = timedelta(seconds=timeout) if timeout else None
+        distributed.init_process_group('gloo', timeout=limit)
+    fit_cpu(cfg)
+    synced = [norm for norm in nested_dicts(cfg.model) if norm.get('type') == 'SyncBN']
+    for norm in synced:
+        norm['type'] = 'BN'
+    synced = cfg.pop('sync_bn', None) or synced
+    if synced and distributed.get_rank() == 0:
+        print_log('Batch norms are not synchronised: SyncBN needs GPUs.', logger='current')
+
+
+def is_first_on_machine(launcher: str) -> bool:
+    """Return whether this process is to do what one process of each machine has to."""
+    return launcher == 'none' or os.environ.get(LOCAL_RANK_VARIABLES[launcher], '0') == '0'
+
+
+def is_first(launcher: str) -> bool:
+    """Return whether this process is the first of all."""
+    return launcher == 'none' or os.environ.get(RANK_VARIABLES[launcher], '0') == '0'
+
+
+def _check_gpu() -> None:
+    rank, count = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
+    if get_device() == 'cuda' and rank >= count:
+        raise UserError(
+            f'process {rank} of this machine has no GPU: there are {count}; start at most {count}'
+        )
+
+
+@contextmanager
+def disk_guard(work_dir: str) -> Iterator[None]:
+    """Turn a full disk into a clear line that says what is left of the run.
+
+    Raises:
+        UserError: a file could not be written for lack of space.
+    """
+    # A log file that can't be written need not fill the screen: what matters will raise.
+    raise_exceptions, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise UserError(_disk_report(error, Path(work_dir))) from error
+    finally:
+        logging.raiseExceptions = raise_exceptions
+
+
+def _disk_report(error: OSError, folder: Path) -> str:
+    where = Path(error.filename) if error.filename else folder
+    existing = next(path for path in (where, *where.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**20
+    kept = saved_checkpoints(folder)
+    state = f'the last checkpoint, {kept[0]}, is intact' if kept else f'no checkpoint in {folder}'
+    what = f'{where}' if error.filename else f'a file in {where}'
+    return (
+        f'cannot write {what}: {error.strerror} ({free:.1f} MiB free); {state}; make room and '
+        'start again (training: with --resume)'
+    )

@@ -1,0 +1,107 @@
+"""How the command lines take options and end: one clear line for a mistake that a user can mend."""
+
+import argparse
+import ast
+import os
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+
+from ..errors import UserError
+from .messages import one_line
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+class OptionsAction(DictAction):
+    """mmengine's ``KEY=VALUE`` options, with a clear error for what it cannot read."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Add the options to the namespace's dict.
+
+        Raises:
+            UserError: one of them is not of the form KEY=VALUE.
+        """
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError) as error:
+            raise UserError(
+                f'{option_string} {" ".join(values)}: expected KEY=VALUE ..., such as '
+                'train_dataloader.batch_size=4 or model.backbone.out_indices="[1,2,3]"; '
+                f'{one_line(error)}'
+            ) from error
+
+    @staticmethod
+    def _parse_iterable(val: str):
+        """Read a value; mmengine's own reading leaves dicts as strings."""
+        if not val.lstrip('[( ').startswith(('dict(', '{')):
+            return DictAction._parse_iterable(val)
+        try:
+            return _literal(ast.parse(val.strip(), mode='eval').body)
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(f'{val} is not a dict of plain values: {one_line(error)}') from error
+
+
+def _literal(node: ast.expr):
+    """Evaluate a literal in which dicts may be written as ``dict(key=value)``."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Dict):
+        return dict(zip(map(_literal, node.keys), map(_literal, node.values), strict=True))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+        return {pair.arg: _literal(pair.value) for pair in node.keywords}
+    return ast.literal_eval(node)
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that training and testing share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        'config', help='a config file, or the name of one that comes with this package'
+    )
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (work_dirs/NAME_OF_CONFIG)'
+    )
+    parser.add_argument(
+        '--data-root',
+        help='folder of the data set in its official layout, or one that holds it as coco/, '
+        'ade/ADEChallengeData2016/ or imagenet/',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='settings to change in the config: a.b=1, a.c="[1,2]", a.d="(1,2)"',
+    )
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        default=1,
+        metavar='N',
+        help='start N processes, one a GPU, or on the CPU where there are no GPUs (1)',
+    )
+    parser.add_argument(
+        '--launcher', choices=LAUNCHERS, default='none', help='what started the processes (none)'
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--debug',
+        action='store_true',
+        help='print the traceback of an error as well, and in a test all that the log file has',
+    )
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments and pass the rank on to where mmengine looks for it.
+
+    Raises:
+        UserError: a number of GPUs below 1.
+    """
+    args = parser.parse_args(argv)
+    if args.gpus < 1:
+        raise UserError(f'--gpus {args.gpus}: expected a number above 0')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args

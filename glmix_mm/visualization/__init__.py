@@ -1,1 +1,0 @@
-"""Pictures: predictions beside the ground truth."""

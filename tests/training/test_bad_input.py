@@ -1,0 +1,253 @@
+"""Users' mistakes: one clear line at the end, status 1, and nothing written."""
+
+import json
+import resource
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from glmix_mm.checkpoints.safe_reading import read_checkpoint
+from glmix_mm.cli import run
+from glmix_mm.config.load_config import load_config
+from glmix_mm.data.demo_set import DEMO_CLASSES
+from glmix_mm.inference import test as testing
+from glmix_mm.models.build import build_model
+from glmix_mm.models.glnet import ARCHS
+from glmix_mm.training import train as training
+
+
+@pytest.fixture
+def train(nano_detector, demo_root, tmp_path):
+    """Return a call of tools/train.py."""
+
+    def call(*options, root=demo_root, config=nano_detector, scratch=True):
+        arguments = [config, '--data-root', root, '--work-dir', tmp_path / 'wd', *options]
+        return run(training.main, [*map(str, arguments), *(['--from-scratch'] if scratch else [])])
+
+    return call
+
+
+@pytest.fixture
+def test(nano_detector, demo_root, tmp_path):
+    """Return a call of tools/test.py on a checkpoint."""
+
+    def call(checkpoint, *options, config=nano_detector):
+        arguments = [config, checkpoint, '--data-root', demo_root, '--work-dir', tmp_path / 'wd']
+        return run(testing.main, [*map(str, arguments), *options])
+
+    return call
+
+
+@pytest.fixture
+def last_line(capsys, tmp_path):
+    """Return a check of how a call ended, which returns its last line."""
+
+    def check(status):
+        assert status == 1
+        err = capsys.readouterr().err
+        assert 'Traceback' not in err
+        assert not (tmp_path / 'wd').exists()
+        last = err.splitlines()[-1]
+        assert last.startswith('error: ')
+        return last.removeprefix('error: ')
+
+    return check
+
+
+@pytest.fixture
+def broken_set(demo_root, tmp_path):
+    """Return a copy of the demo set to break."""
+    return Path(shutil.copytree(demo_root, tmp_path / 'broken'))
+
+
+def test_no_such_config(train, last_line):
+    line = last_line(train(config='maskrcn_glnet_4g_3x.py'))
+    assert line.startswith('no such config: maskrcn_glnet_4g_3x.py; there is no file /')
+    assert 'did you mean maskrcnn_glnet_4g_3x.py' in line
+
+
+def test_misspelt_arch(train, last_line):
+    line = last_line(train('--cfg-options', 'model.backbone.arch=4gg'))
+    assert "arch='4gg'" in line
+    assert all(name in line for name in ('stl', '4g', '9g', '16g', 'nano'))
+
+
+def test_misspelt_option_of_the_backbone(train, last_line):
+    line = last_line(train('--cfg-options', 'model.backbone.drop_pth_rate=0.2'))
+    assert "unexpected keyword argument 'drop_pth_rate'" in line
+
+
+def test_misspelt_type(train, last_line):
+    line = last_line(train('--cfg-options', 'model.type=MaskRCN'))
+    assert "type 'MaskRCN' is not in the registry 'model'; did you mean MaskRCNN" in line
+
+
+def test_missing_data_folder(train, last_line, tmp_path):
+    line = last_line(train(root=tmp_path / 'nowhere'))
+    assert line == f'--data-root {tmp_path}/nowhere: no such folder ({tmp_path}/nowhere)'
+
+
+def test_missing_data_without_the_option(nano_detector, tmp_path, monkeypatch, last_line):
+    monkeypatch.chdir(tmp_path)
+    line = last_line(run(training.main, [nano_detector, '--work-dir', 'wd', '--from-scratch']))
+    assert f'{tmp_path}/data/coco is missing' in line
+    assert 'annotations/instances_train2017.json' in line
+    assert '--data-root' in line
+
+
+def test_empty_data_folder(train, last_line, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    line = last_line(train(root=tmp_path / 'empty'))
+    assert f'{tmp_path}/empty is empty' in line
+
+
+def test_annotations_that_are_not_json(train, last_line, broken_set):
+    path = broken_set / 'coco' / 'annotations' / 'instances_val2017.json'
+    path.write_text(path.read_text()[:1000])
+    line = last_line(train(root=broken_set))
+    assert line.startswith(f'{path}: is not json')
+
+
+def test_missing_images(train, last_line, broken_set):
+    folder = broken_set / 'coco' / 'train2017'
+    for path in sorted(folder.iterdir())[:3]:
+        path.unlink()
+    line = last_line(train(root=broken_set))
+    assert '3 of its 8 images are not in' in line
+    assert str(folder) in line
+
+
+def test_classes_that_do_not_match_the_model(train, last_line):
+    line = last_line(train('--cfg-options', 'model.roi_head.bbox_head.num_classes=7'))
+    assert 'model.roi_head.bbox_head.num_classes=7, but the train data set has 5 classes' in line
+
+
+def test_classes_that_do_not_match_the_annotations(train, last_line, broken_set):
+    path = broken_set / 'coco' / 'annotations' / 'instances_train2017.json'
+    content = json.loads(path.read_text())
+    content['categories'][0]['name'] = 'something else'
+    path.write_text(json.dumps(content))
+    assert str(path) in last_line(train(root=broken_set))
+
+
+@pytest.mark.parametrize('name', ['glmix://glnet_9g', 'glnet_9g.pth'])
+def test_pretrained_weights_that_are_not_there(train, last_line, tmp_path, monkeypatch, name):
+    monkeypatch.setenv('GLMIX_CHECKPOINTS', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    options = ('type=Pretrained', f'checkpoint={name}')
+    options = [f'model.backbone.init_cfg.{option}' for option in options]
+    line = last_line(train('--cfg-options', *options, scratch=False))
+    assert 'glnet_9g.pth' in line
+    assert '--from-scratch' in line
+
+
+def test_a_checkpoint_of_another_variant(test, last_line, nano_detector, tmp_path):
+    larger = {'model.backbone.arch': '4g', 'model.neck.in_channels': list(ARCHS['4g'].channels)}
+    cfg = load_config(nano_detector, larger)
+    path = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=build_model(cfg).state_dict(), meta=dict(cfg=cfg.pretty_text)), path)
+    line = last_line(test(path))
+    assert line.startswith(f'{path} does not fit {nano_detector} (MaskRCNN with GLNet nano): ')
+    assert 'unexpected (backbone.stages.0.blocks.1.' in line
+    assert 'misshapen (backbone.stages.0.embed.' in line
+    assert 'the checkpoint is of MaskRCNN with GLNet 4g' in line
+
+
+def test_a_checkpoint_of_another_method(test, last_line, segmentor_weights, nano_detector):
+    line = last_line(test(segmentor_weights))
+    assert line.startswith(f'{segmentor_weights} does not fit {nano_detector} (MaskRCNN with ')
+    assert 'missing (neck.lateral_convs.0.conv.weight, ' in line
+    assert 'unexpected (decode_head.' in line
+    assert 'the checkpoint is of EncoderDecoder with GLNet nano, epoch 1, iteration 2' in line
+
+
+def test_a_checkpoint_trained_for_other_classes(test, last_line, detector_weights, tmp_path):
+    content = torch.load(detector_weights, weights_only=True)
+    content['meta']['dataset_meta']['classes'] = DEMO_CLASSES[::-1]
+    torch.save(content, tmp_path / 'other.pth')
+    line = last_line(test(tmp_path / 'other.pth'))
+    assert 'was trained for 5 classes (ring, star, triangle, square, disc), but' in line
+
+
+def test_a_truncated_checkpoint(test, last_line, detector_weights, tmp_path):
+    path = tmp_path / 'half.pth'
+    whole = Path(detector_weights).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    line = last_line(test(path))
+    assert line.startswith(f'{path}: not a readable checkpoint ({len(whole) // 2:,} bytes; ')
+
+
+def test_a_missing_checkpoint(test, last_line, tmp_path):
+    assert last_line(test(tmp_path / 'no.pth')) == f'{tmp_path}/no.pth: no such checkpoint file'
+
+
+@pytest.mark.parametrize('option', ['--resume', '--cfg-options'])
+def test_starting_from_a_checkpoint_of_another_model(train, last_line, tmp_path, option):
+    state = {'backbone.stage1.weight': torch.zeros(3)}
+    content = dict(state_dict=state, optimizer={}, message_hub={}, meta=dict(epoch=1, iter=1))
+    torch.save(content, tmp_path / 'other.pth')
+    given = tmp_path / 'other.pth' if option == '--resume' else f'load_from={tmp_path}/other.pth'
+    line = last_line(train(option, given, scratch=False))
+    assert f'{tmp_path}/other.pth' in line
+    assert '1 unexpected (backbone.stage1.weight)' in line
+
+
+def test_a_work_dir_that_cannot_be_made(train, tmp_path, capsys):
+    (tmp_path / 'wd').write_text('a file')
+    assert train() == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f'error: work_dir {tmp_path}/wd: File exists'
+    assert (tmp_path / 'wd').read_text() == 'a file'
+
+
+def test_a_launcher_that_did_not_launch(train, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    assert train('--launcher', 'pytorch') == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('error: --launcher pytorch: $RANK is not set')
+
+
+@contextmanager
+def largest_file(size):
+    """Let the system refuse to let any file grow beyond ``size`` bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_while_saving(train, tmp_path, capsys):
+    folder = tmp_path / 'wd'
+    keep = ['--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1', 'train_cfg.val_begin=9']
+    assert train(*keep, 'train_cfg.max_epochs=1') == 0
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_1.pth']
+    before = (folder / 'epoch_1.pth').read_bytes()
+    with largest_file(2**20):
+        assert train('--resume', *keep) == 1
+    err = capsys.readouterr().err
+    assert 'Traceback' not in err
+    last = err.splitlines()[-1]
+    assert last.startswith(f'error: cannot write {folder}/epoch_2.pth: File too large (')
+    assert f'MiB free); the last checkpoint, {folder}/epoch_1.pth, is intact' in last
+    # The only checkpoint is still there, and there is no trace of the one that failed.
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_1.pth']
+    assert (folder / 'epoch_1.pth').read_bytes() == before
+    assert not [path for path in folder.iterdir() if path.name.startswith('.')]
+    # With room again it goes on; the outdated checkpoint goes when the new one is there.
+    assert train('--resume', *keep) == 0
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_2.pth']
+    assert read_checkpoint(folder / 'epoch_2.pth')['meta']['epoch'] == 2
+
+
+def test_a_full_disk_before_the_first_checkpoint(train, tmp_path, capsys):
+    with largest_file(2**20):
+        assert train('--cfg-options', 'train_cfg.max_epochs=1') == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f'MiB free); no checkpoint in {tmp_path}/wd; make room and start again' in last
+    assert not list((tmp_path / 'wd').glob('*.pth'))
