@@ -17,6 +17,7 @@ import glmix_mm
 from .errors import UserError
 from .utils.commands import COMMANDS, spelled, survive_any_terminal, usage
 
+PIPE_CLOSED = 13  # SIGPIPE, which Windows' Python does not name
 ENVIRONMENT = {
     # Threads that wait by spinning for long slow each other down (tenfold) when other programs use
     # the cores as well; those that don't spin at all are a third slower when none does.
@@ -28,6 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit status."""
     survive_any_terminal()
     argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _call(argv)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        try:
+            os.write(sys.stdout.fileno(), b'\n')
+        except BrokenPipeError:  # of `glmix ... | head`, which has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + PIPE_CLOSED
+        raise
+
+
+def _call(argv: list[str]) -> int:
+    """Call the command that the arguments name; return its exit status."""
     name = argv.pop(0) if argv else ''
     if name in ('', '-h', '--help'):
         print(usage(), file=sys.stdout if name else sys.stderr)

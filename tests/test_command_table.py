@@ -38,6 +38,17 @@ def call(*command, **variables):
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=100)
 
 
+def test_a_reader_that_stops_early_gets_no_traceback(glmix):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'wb') as closed:
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        done = subprocess.run(
+            [glmix, '--help'], env=environment, stdout=closed, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 141 and not done.stderr
+
+
 def test_the_console_script_is_there():
     target = re.search(r'glmix = ([\w.]+):(\w+)', (ROOT / 'setup.py').read_text())
     assert getattr(importlib.import_module(target[1]), target[2]) is main

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
     """Check what the command line names, and print what was found.
 
     Raises:
-        UserError: there is something to mend; all of it is printed before.
+        UserError: there is something to fix; all of it is printed before.
     """
     parser = argparse.ArgumentParser(
         description="Check a data set: a config's, or one of your own in a folder."
@@ -60,10 +60,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def check(cfg: Config) -> None:
-    """Check every split, print what is worth knowing, then what has to be mended.
+    """Check every split, print what is worth knowing, then what has to be fixed.
 
     Raises:
-        UserError: there is something to mend.
+        UserError: there is something to fix.
     """
     for note in share_ignored_label(cfg):
         print(note, flush=True)
@@ -80,5 +80,5 @@ def check(cfg: Config) -> None:
             problems += getattr(error, 'problems', [str(error)])
     if problems:
         for problem in problems:
-            print(f'to mend: {problem}', flush=True)
-        raise UserError(f'{len(problems)} to mend in the data of {cfg.filename}')
+            print(f'to fix: {problem}', flush=True)
+        raise UserError(f'{len(problems)} to fix in the data of {cfg.filename}')

@@ -283,11 +283,11 @@ def _find_images(root: Path, split: str, path: str) -> str:
     for folder in folders:
         if images and (root / folder / images[0]['file_name']).is_file():
             return folder
-    mend = with_slashes(str(root / path), images[0]['file_name'] if images else '')
+    fix = with_slashes(str(root / path), images[0]['file_name'] if images else '')
     raise UserError(
         f'{root / path}: its first image, {images[0]["file_name"] if images else "none"}, is in '
         f'none of {some(dict.fromkeys(folders), 12)} of {root.absolute()}; '
-        + (mend or 'put the images into one of them')
+        + (fix or 'put the images into one of them')
     )
 
 

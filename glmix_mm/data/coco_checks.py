@@ -208,8 +208,8 @@ def _summarise(path: str, content: Mapping) -> CocoFile:
     _require_entries(path, 'categories', content['categories'], CATEGORY_KEYS, _category_mistake)
     used = {str(box['category_id']) for box in boxes}
     unused = [entry['id'] for entry in content['categories'] if str(entry['id']) not in used]
-    mend = f'; no annotation has the category ids {some(unused)}: take out what is not needed'
-    _require_unique(path, 'categories', content['categories'], 'name', mend if unused else '')
+    fix = f'; no annotation has the category ids {some(unused)}: take out what is not needed'
+    _require_unique(path, 'categories', content['categories'], 'name', fix if unused else '')
     for entry in ('images', 'categories'):
         _require_one_kind(path, entry, content[entry])
     names = {category['id']: category['name'] for category in content['categories']}
@@ -287,13 +287,13 @@ def _require_entries(
 
 
 def _require_unique(
-    path: str, entry: str, items: Sequence[Mapping], key: str, mend: str = ''
+    path: str, entry: str, items: Sequence[Mapping], key: str, fix: str = ''
 ) -> None:
     counts = Counter(item[key] for item in items)
     if len(counts) < len(items):
         twice = [value for value, count in counts.items() if count > 1]
         raise UserError(
-            f'{path}: {entry} have the {key} {some(twice)} more than once; each needs its own{mend}'
+            f'{path}: {entry} have the {key} {some(twice)} more than once; each needs its own{fix}'
         )
 
 
@@ -320,15 +320,15 @@ def _check_categories(
     absent = [name for name in classes if name not in found.categories]
     if absent:
         share = f'only {len(known)} of the' if known else 'none of the'
-        mend = _class_line(found.categories)
+        fix = _class_line(found.categories)
         if place.split != 'train':  # which has been found good, or another file was trained on
-            mend = (
+            fix = (
                 "add or rename them in this file's 'categories', so that it has every class that "
                 'is trained; their order does not matter'
             )
         raise UserError(
             f"{path}: has {share} data set's {len(classes)} classes; absent are {some(absent)}, "
-            f'the file has {some(found.categories)}; {mend}'
+            f'the file has {some(found.categories)}; {fix}'
         )
     if known != list(classes):
         order = f'categories in another order ({some(known)}) than the classes ({some(classes)})'

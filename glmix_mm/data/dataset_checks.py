@@ -234,10 +234,10 @@ def _check_heads(cfg: Config, classes: Sequence[str], split: str) -> None:
     if wrong:
         names = ', '.join(classes[:3]) + (', ...' if len(classes) > 3 else '')
         found = ', '.join(f'{key}={n}' for key, n in wrong.items())
-        mend = ' '.join(f'{key}={len(classes)}' for key in wrong)
+        fix = ' '.join(f'{key}={len(classes)}' for key in wrong)
         raise UserError(
             f'{found}, but the {split} data set has {len(classes)} classes ({names}); set '
-            f'--cfg-options {mend}, or metainfo=dict(classes=...) of the data set'
+            f'--cfg-options {fix}, or metainfo=dict(classes=...) of the data set'
         )
 
 

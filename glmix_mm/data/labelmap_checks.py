@@ -70,16 +70,16 @@ def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) ->
     extra = _stems(labels, dataset.seg_map_suffix) - stems
     if extra and not dataset.ann_file:
         other = sorted(name for name in _walk(images) if os.path.splitext(name)[0] in extra)
-        mend = 'complete the images, or move these label maps to another folder'
+        fix = 'complete the images, or move these label maps to another folder'
         if other:
-            mend = (
+            fix = (
                 f'{len(other)} images have other endings, such as {other[0]}: mmseg reads one '
                 f'ending, so convert them to *{dataset.img_suffix}'
             )
         raise UserError(
             f'{place.split} data: {len(extra)} of the label maps in {os.path.abspath(labels)} have '
             f'no image in {os.path.abspath(images)} ({len(stems)} images), the first is '
-            f'{min(extra)}{dataset.seg_map_suffix}; {mend}'
+            f'{min(extra)}{dataset.seg_map_suffix}; {fix}'
         )
     chosen = evenly(sorted(stems), DECODED)
     paths = [os.path.join(labels, stem + dataset.seg_map_suffix) for stem in chosen]

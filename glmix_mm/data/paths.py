@@ -94,7 +94,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def require_images(
-    source: str, folder: str, names: Iterable[str], mend: str, what: str = 'images'
+    source: str, folder: str, names: Iterable[str], fix: str, what: str = 'images'
 ) -> None:
     """Check that all images of a list are in their folder, by one listing of each folder.
 
@@ -102,7 +102,7 @@ def require_images(
         source: what lists them, for the message.
         folder: where they should be.
         names: their paths below the folder.
-        mend: what else could be done than copying them there, for the message.
+        fix: what else could be done than copying them there, for the message.
         what: what they are, for the message.
 
     Raises:
@@ -120,10 +120,10 @@ def require_images(
     ]
     if missing:
         total = sum(map(len, wanted.values()))
-        mend = with_slashes(source, missing[0]) or f'copy them there, or {mend}'
+        fix = with_slashes(source, missing[0]) or f'copy them there, or {fix}'
         raise UserError(
             f'{source}: {len(missing)} of its {total} {what} are not in '
-            f'{os.path.abspath(folder)}, the first is {missing[0]}; {mend}'
+            f'{os.path.abspath(folder)}, the first is {missing[0]}; {fix}'
         )
 
 

@@ -54,7 +54,7 @@ class Survey:
 
     Attributes:
         notes: what is worth knowing.
-        problems: what has to be mended.
+        problems: what has to be fixed.
         images: how many the split uses; None where that is unknown.
         paths: of its images.
         most: largest number of objects in an image.

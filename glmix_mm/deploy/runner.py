@@ -22,7 +22,7 @@ COEFFICIENT_BITS = 11  # of OpenCV's fixed-point interpolation
 
 
 class RunnerError(Exception):
-    """A mistake that the user can mend."""
+    """A mistake that the user can fix."""
 
 
 class Model:

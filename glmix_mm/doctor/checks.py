@@ -60,8 +60,8 @@ PROVIDERS = {
     'yaml': 'pyyaml',
 }
 CPU_TORCH = '--index-url https://download.pytorch.org/whl/cpu'
-# What errors of imports say, and what mends them.
-MENDING = (
+# What errors of imports say, and what fixes them.
+FIXES = (
     (
         r'lib(GL|gthread|SM|Xext|Xrender)\b.*\.so',
         'pip uninstall --yes opencv-python opencv-python-headless && pip install '
@@ -172,7 +172,7 @@ def check_opencv(facts: dict) -> Finding:
         text = f'{", ".join(installed) or "not installed"}: {probe["error"]}'
         return Finding('OpenCV', ERROR, text, known_fix(probe['error']) or again)
     if not probe:
-        return Finding('OpenCV', UNKNOWN, 'Python ended before', 'mend what stands above')
+        return Finding('OpenCV', UNKNOWN, 'Python ended before', 'fix what stands above')
     if not probe['version']:
         text = 'cv2 is an empty folder, as removing one of two OpenCV packages leaves it'
         return Finding('OpenCV', ERROR, text, again)
@@ -184,8 +184,8 @@ def check_opencv(facts: dict) -> Finding:
 
 
 def known_fix(error: str) -> str:
-    """Return what mends an import that fails with this error, '' if that is not known."""
-    for pattern, fix in MENDING:
+    """Return what fixes an import that fails with this error, '' if that is not known."""
+    for pattern, fix in FIXES:
         if re.search(pattern, error):
             return fix
     missing = re.search(r"No module named '(\w+)'", error)
@@ -245,12 +245,12 @@ def check_imports(facts: dict) -> Finding:
     if failed:
         first = next(iter(failed.values()))
         text = f'{", ".join(failed)} cannot be imported; the first: {first}'
-        fix = known_fix(first) or f'mend what stands above, else: {install_command(facts)}'
+        fix = known_fix(first) or f'fix what stands above, else: {install_command(facts)}'
         if fix == LITE_ALONE and facts['distributions'].get('onedl-mmcv'):
             fix = 'pip install --force-reinstall --no-deps --no-build-isolation onedl-mmcv'
         return Finding('imports', ERROR, text, fix)
     if not all(found.values()):
-        return Finding('imports', UNKNOWN, 'Python ended before', 'mend what stands above')
+        return Finding('imports', UNKNOWN, 'Python ended before', 'fix what stands above')
     return Finding('imports', OK, ', '.join(found))
 
 
@@ -383,7 +383,7 @@ def dotted(version: Iterable[int]) -> str:
 def _check_module(facts: dict, name: str, fix: str) -> Finding:
     found, version = facts['probe'].get(name), facts['distributions'].get(name)
     if found is None:
-        return Finding(name, UNKNOWN, 'Python ended before', 'mend what stands above')
+        return Finding(name, UNKNOWN, 'Python ended before', 'fix what stands above')
     if 'error' not in found:
         return Finding(name, OK, found['version'] or version or 'of an unknown version')
     state = f'{version} is installed, but cannot be imported' if version else 'not installed'

@@ -15,7 +15,7 @@ WIDTH = 100
 def main(argv: Sequence[str]) -> int:
     """Check, print, and return 1 if the job would fail, else 0."""
     parser = argparse.ArgumentParser(
-        description='Check what a job needs and say what to mend. Paste its output in bug reports: '
+        description='Check what a job needs and say what to fix. Paste its output in bug reports: '
         'it names no user, host, or environment variable.',
     )
     parser.add_argument('config', nargs='?', default=MAIN_JOB, help=f'of the job ({MAIN_JOB})')
@@ -62,7 +62,7 @@ def to_text(findings: Sequence[Finding], config: str) -> str:
             lines.append(head + finding.fix if is_command else _wrap(head, finding.fix))
     errors = sum(finding.verdict == ERROR for finding in findings)
     if would_fail(findings):
-        lines.append(f'\nTraining {config} would fail here: {errors} to mend.')
+        lines.append(f'\nTraining {config} would fail here: {errors} to fix.')
     else:
         lines.append(f'\nTraining {config} can start.')
     return '\n'.join(lines)

@@ -18,7 +18,7 @@ from .checkpoint_hook import SafeCheckpointHook
 
 
 class Stopped(UserError):
-    """A mistake, of a file most often, ended a training that can go on once it is mended."""
+    """A mistake, of a file most often, ended a training that can go on once it is fixed."""
 
 
 @contextmanager

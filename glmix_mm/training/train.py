@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
         raise Interrupted(said, stop.signum) from None
     except Stopped as stop:
         command = resume_command(argv, cfg.launcher, args.gpus)
-        raise UserError(f'{stop}; once that is mended, go on with: {command}') from stop
+        raise UserError(f'{stop}; once that is fixed, go on with: {command}') from stop
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How the command lines take options and end: one clear line for a mistake that a user can mend."""
+"""How the command lines take options and end: one clear line for a mistake that a user can fix."""
 
 import argparse
 import ast

@@ -219,8 +219,8 @@ def test_all_mistakes_of_a_folder_are_printed(maps, capsys):
     max((maps / 'annotations/validation').iterdir()).unlink()
     assert run(check_data, [str(maps)]) == 1
     printed = capsys.readouterr()
-    assert len([line for line in printed.out.splitlines() if line.startswith('to mend: ')]) == 3
-    assert printed.err.splitlines()[-1].startswith('error: 3 to mend in the data of ')
+    assert len([line for line in printed.out.splitlines() if line.startswith('to fix: ')]) == 3
+    assert printed.err.splitlines()[-1].startswith('error: 3 to fix in the data of ')
 
 
 def test_a_folder_of_something_else(tmp_path, capsys):
