@@ -20,7 +20,7 @@ install=("$run" -m pip install --quiet --disable-pip-version-check)
 case $stack in
 pinned) "${install[@]}" --constraint requirements/constraints.txt --editable '.[lite,tests,docs]' ;;
 newest) "${install[@]}" --editable '.[lite,tests,docs]' ;;
-oldest) "${install[@]}" torch==2.6.0 torchvision==0.21.0 --editable '.[lite,tests,docs]' ;;
+oldest) "${install[@]}" torch==2.9.1 torchvision==0.24.1 --editable '.[lite,tests,docs]' ;;
 onedl)
     # The forks have the official packages' import names, so these must stay out.
     "${install[@]}" --requirement requirements/runtime.txt --requirement requirements/tests.txt \

@@ -1,6 +1,6 @@
 """Reads checkpoints without running code from them.
 
-A checkpoint is a pickle, and a pickle can call any function. Since 2.6, torch refuses all but plain
+A checkpoint is a pickle, and a pickle can call any function. torch refuses all but plain
 types (``weights_only``), among them some that mmengine's own checkpoints hold. Admitted here are
 exactly those, and those in the authors' files, and none of them can do more than hold data.
 """

@@ -1,6 +1,6 @@
 """Compares what a checkpoint claims of its tensors' sizes with what the file holds.
 
-Some releases of torch (2.6 was seen to) take a claim at its word, so that a tensor reaches into
+Some releases of torch (2.9 was seen to) take a claim at its word, so that a tensor reaches into
 memory that is not the file's: another's secrets, or a crash.
 """
 

@@ -31,7 +31,6 @@ from .settings import describe, find_task, fixed_size
 
 ONNX, TORCH = '.onnx', '.pt2'
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
-OLDEST = '2.9'  # torch; what was run: 2.6 cannot export these graphs, 2.9.1 and 2.15 can
 SETTINGS = 'glmix_mm'  # key in the file's metadata
 RUNNER = 'run_onnx.py'
 EXAMPLE_SIZE = (160, 224)  # px; for any size, all stages' maps differ in their sides
@@ -136,8 +135,6 @@ def export(
     Raises:
         UserError: the model cannot be exported, or a file cannot be written.
     """
-    if torch.__version__ < OLDEST:
-        raise UserError(f'export needs torch {OLDEST} or newer; found {torch.__version__}')
     if out.suffix not in (ONNX, TORCH):
         raise UserError(f'{out}: expected a name that ends in {ONNX} or {TORCH}')
     missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]

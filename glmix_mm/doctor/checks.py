@@ -9,7 +9,7 @@ from .facts import FORKS, OFFICIAL, OPENCV
 
 OK, WARNING, ERROR, UNKNOWN = 'ok', 'warning', 'error', 'not checked'
 PYTHON = (3, 10)
-TORCH = (2, 6)
+TORCH = (2, 9)
 # Least and first unsupported version of each official package, as requirements/ has them.
 SUPPORTED = {
     'mmengine': ((0, 10, 7), (1, 0)),

@@ -84,7 +84,7 @@ class GroupNorm1(nn.GroupNorm):
         """Normalise (N, C, h, w)."""
         if torch.compiler.is_compiling() or x.requires_grad or not torch.is_grad_enabled():
             return super().forward(x)
-        # Behind frozen layers. On CPUs torch (2.6 and 2.9) crashes if only its weights learn.
+        # Behind frozen layers. On CPUs torch 2.9 crashes if only its weights learn.
         return super().forward(x.detach().requires_grad_(self.weight.requires_grad))
 
 

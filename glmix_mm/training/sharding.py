@@ -30,7 +30,7 @@ FULL_ON_CPU = dict(
         type='FullOptimStateDictConfig', rank0_only=True, offload_to_cpu=False
     ),
 )
-PACKAGES = dict(DeepSpeedStrategy='deepspeed', ColossalAIStrategy='colossalai')
+PACKAGES = dict(DeepSpeedStrategy='deepspeed')
 
 
 @MODEL_WRAPPERS.register_module()
@@ -154,28 +154,12 @@ def _fit_fsdp(cfg: Config) -> None:
 
 
 def _fit_deepspeed(cfg: Config) -> None:
-    settings = _plain_wrapper(cfg, 'DeepSpeedOptimWrapper')
-    if settings.get('clip_grad'):
-        cfg.strategy.gradient_clipping = settings.clip_grad.max_norm
-    cfg.strategy.gradient_accumulation_steps = settings.get('accumulative_counts', 1)
-
-
-def _fit_colossalai(cfg: Config) -> None:
-    settings = _plain_wrapper(cfg, 'ColossalAIOptimWrapper')
-    if settings.get('clip_grad'):
-        cfg.strategy.plugin.max_norm = settings.clip_grad.max_norm
-    if settings.get('accumulative_counts', 1) > 1:
-        cfg.optim_wrapper.accumulative_counts = settings.accumulative_counts
-
-
-def _plain_wrapper(cfg: Config, name: str):
-    """Replace the optimizer wrapper; return the settings of the old one."""
     old = cfg.optim_wrapper
     kept = {key: old[key] for key in ('optimizer', 'paramwise_cfg', 'constructor') if key in old}
-    cfg.optim_wrapper = dict(type=name, **kept)
-    return old
+    cfg.optim_wrapper = dict(type='DeepSpeedOptimWrapper', **kept)
+    if old.get('clip_grad'):
+        cfg.strategy.gradient_clipping = old.clip_grad.max_norm
+    cfg.strategy.gradient_accumulation_steps = old.get('accumulative_counts', 1)
 
 
-FITS = dict(
-    FSDPStrategy=_fit_fsdp, DeepSpeedStrategy=_fit_deepspeed, ColossalAIStrategy=_fit_colossalai
-)
+FITS = dict(FSDPStrategy=_fit_fsdp, DeepSpeedStrategy=_fit_deepspeed)

@@ -262,14 +262,6 @@ def test_a_detector_that_cannot_be_exported(tmp_path):
         find_task(cascade, cfg)
 
 
-def test_a_torch_that_is_too_old(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, 'OLDEST', '99.1')
-    case = Case('semfpn', tmp_path)
-    with pytest.raises(UserError, match=r'export needs torch 99\.1 or newer; found \d'):
-        export.export(case.cfg, case.model, ['?'], case.path)
-
-
-@pytest.mark.skipif(torch.__version__ < export.OLDEST, reason='this torch is too old to export')
 def test_slots_whose_number_depends_on_the_image(tmp_path):
     found = Case('upernet', tmp_path)
     found.model.backbone.stages[0].blocks[0].mixer.slot_grid = dict(slots=64)

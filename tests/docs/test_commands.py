@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-import torch
 from checks import check
 from pages import FOLLOWED, PAGES, PROOF, SET_UP, commands, each, fenced, printed_after
 from shell import Shell
-
-from glmix_mm.deploy import export
 
 FOLLOWED_COMMANDS = [command for page in PAGES if page.name in FOLLOWED for command in fenced(page)]
 COMMANDS = [
@@ -22,8 +18,6 @@ DRAWN = [command for command in COMMANDS if command.startswith('glmix slots ')]
 
 @each([c for c in COMMANDS if c not in COUNTED + DRAWN])
 def test_command(command: str, shell: Shell):
-    if 'glmix export' in command and torch.__version__ < export.OLDEST:
-        pytest.skip('this torch is too old to export')
     if '--resume' in command:
         start = command.replace('--resume', '--cfg-options train_cfg.max_epochs=1')
         Path('work_dirs/maskrcnn_glnet_4g_3x/epoch_36.pth').unlink()

@@ -4,16 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-import torch
 from pages import ROOT, fenced, snippets
-
-from glmix_mm.deploy import export
 
 PAGE = ROOT / 'docs' / 'deploy.md'
 
 
-@pytest.mark.skipif(torch.__version__ < export.OLDEST, reason='this torch is too old to export')
 def test_a_checkpoint_becomes_predictions(shell, monkeypatch):
     install, exported, predict = fenced(PAGE)
     assert install.startswith('pip ')  # test_set_up.py

@@ -4,12 +4,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-import torch
 from pages import PROOF, commands, each
 from shell import run_script
-
-from glmix_mm.deploy import export
 
 COMMANDS = [command for command in commands() if PROOF.match(command)]
 
@@ -92,8 +88,6 @@ LESS = {
 @each(COMMANDS)
 def test_script(command: str, folder, small, capfd):
     _, script, *arguments = shlex.split(command)
-    if 'deploy' in script and torch.__version__ < export.OLDEST:
-        pytest.skip('this torch is too old to export')
     less = LESS[script]
     assert run_script(Path(script), [*arguments, *less.arguments], less.changes) == 0
     left = less.left and Path(less.left).read_text()

@@ -108,7 +108,7 @@ def test_a_good_machine_passes():
             'torch',
             {'probe/torch': dict(version='2.5.1+cu121')},
             'error',
-            '2.6 or newer is needed',
+            '2.9 or newer is needed',
             'pip install --upgrade torch',
         ),
         (

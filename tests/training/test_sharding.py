@@ -30,7 +30,7 @@ def all_installed(monkeypatch):
     monkeypatch.setattr(sharding, 'find_spec', lambda name: name)
 
 
-@pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed', 'colossalai'])
+@pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed'])
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_any_recipe_takes_any_strategy(tmp_path, strategy, recipe):
     cfg = load(tmp_path, strategy, recipe)
@@ -81,21 +81,10 @@ def test_deepspeed_takes_over_clipping_and_accumulation(tmp_path):
     assert cfg.optim_wrapper.paramwise_cfg.to_dict() == paramwise
 
 
-def test_colossalai_takes_over_clipping_and_accumulation(tmp_path):
-    cfg = load(tmp_path, 'colossalai', 'glnet_16g')
-    cfg.optim_wrapper.accumulative_counts = 4
-    fit_strategy(cfg)
-    assert cfg.strategy.plugin.max_norm == 5.0
-    assert cfg.optim_wrapper.type == 'ColossalAIOptimWrapper'
-    assert cfg.optim_wrapper.accumulative_counts == 4
-    assert 'clip_grad' not in cfg.optim_wrapper
-
-
-@pytest.mark.parametrize('name', ['deepspeed', 'colossalai'])
-def test_a_missing_package_is_named(tmp_path, name, monkeypatch):
-    cfg = load(tmp_path, name)
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    cfg = load(tmp_path, 'deepspeed')
     monkeypatch.setattr(sharding, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match=f'needs the package {name}'):
+    with pytest.raises(UserError, match='needs the package deepspeed'):
         fit_strategy(cfg)
 
 
