@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 USUAL = 100  # detections of a class in an image that COCO's mAP counts
 NUMBERS = (100, 300, 1000)  # mmdet's default of proposal_nums
-LIMITS = ('max_per_img', 'max_per_image', 'num_queries')
+LIMITS = ('max_per_img', 'max_per_image', 'num_queries', 'num_proposals')
 
 
 def limit_notes(cfg: Config, split: str, most: int, of_one: int) -> list[str]:
@@ -54,7 +54,8 @@ def _limits(settings: object, path: str) -> Iterator[tuple[str, int]]:
         return
     for key, value in items:
         name = key.rsplit('.', 1)[1]
-        if name in LIMITS and isinstance(value, int) and value > 0:
+        limits = name in LIMITS or key.endswith('test_cfg.topk')  # CenterNet's
+        if limits and isinstance(value, int) and value > 0:
             yield key, value
-        elif name not in ('rpn', 'rpn_proposal', 'train_cfg', 'rpn_head'):
+        elif name not in ('rpn', 'rpn_proposal', 'train_cfg'):
             yield from _limits(value, key)

@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, VISBACKENDS
 from mmengine.runner import Runner
 from torch import distributed
+from torch.utils.data import DataLoader
 
 from ..errors import UserError
 from ..utils.commands import python_arguments
@@ -125,7 +126,7 @@ def build_all_parts(cfg: Config, gpus: int = 1) -> list[str]:
         if isinstance(runner, Runner):  # with a strategy, that makes them
             parts.append(runner.build_optim_wrapper(runner.optim_wrapper))
             runner.optim_wrapper = parts[-1]
-            notes = fit_schedule(runner, math.ceil(len(runner.train_dataloader) / gpus))
+            notes = fit_schedule(runner, _epoch(runner.train_dataloader, gpus))
             if runner.param_schedulers:
                 parts.append(runner.build_param_scheduler(runner.param_schedulers))
         if trial.get('val_cfg'):
@@ -138,6 +139,13 @@ def build_all_parts(cfg: Config, gpus: int = 1) -> list[str]:
                 runner.logger.removeHandler(handler)
                 handler.close()
     return notes
+
+
+def _epoch(loader: DataLoader, gpus: int) -> int:
+    """Return the iterations of an epoch in which so many processes share the images."""
+    batches = loader.batch_sampler
+    share = math.ceil(len(batches.sampler) / gpus) / batches.batch_size
+    return math.floor(share) if batches.drop_last else math.ceil(share)
 
 
 def _rename_run(cfg: Config, number: int) -> None:

@@ -8,7 +8,10 @@ import torch
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ..errors import UserError
+
 SHARE = 10  # a warmup that is too long for a run becomes one in so many of its iterations
+STEPWISE = ('StepLR', 'ExponentialLR')  # their 'end' is where they stop, not what they aim at
 WARMUPS = dict(LinearLR='start_factor', ConstantLR='factor', QuadraticWarmupLR=None)
 
 
@@ -23,13 +26,23 @@ def fit_schedule(runner: Runner, epoch: int | None = None) -> list[str]:
         epoch: iterations of an epoch, where it is not this process's training that counts.
 
     Returns:
-        What was changed, the schedulers that never begin, and the largest learning rate.
+        What was changed, the schedulers that never begin or end, and the largest learning rate.
+
+    Raises:
+        UserError: an epoch has no iteration.
     """
     found = runner.cfg.get('param_scheduler')
+    loop = runner.train_loop
+    epoch = len(loop.dataloader) if epoch is None else epoch
+    if not epoch:
+        raise UserError(
+            f'train_dataloader: {len(loop.dataloader.dataset)} images make no batch of '
+            f'{loop.dataloader.batch_sampler.batch_size} in each process, and smaller ones are '
+            'left out (drop_last=True), so nothing would be learned; set '
+            'train_dataloader.drop_last=False, or a smaller train_dataloader.batch_size'
+        )
     if not found or (isinstance(found, Mapping) and 'type' not in found):  # several optimizers
         return []
-    loop = runner.train_loop
-    epoch = epoch or len(loop.dataloader)
     total = loop.max_epochs * epoch if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
     published = [dict(each) for each in (found if isinstance(found, list) else [found])]
     schedulers = copy.deepcopy(published)
@@ -82,12 +95,21 @@ def _late_schedulers(schedulers: list[dict], epoch: int, total: int) -> list[str
     for place, scheduler in enumerate(schedulers):
         unit, steps = _unit(scheduler, epoch), scheduler.get('milestones')
         first, what = scheduler.get('begin', 0), 'begin'
-        if steps and min(steps) > first:
-            first, what = min(steps), 'milestones'
-        if first * unit >= total:
+        last, end = scheduler.get('end') or 0, 'end'
+        if steps:
+            last, end = max(steps) + 1, 'milestones'
+            if min(steps) > first:
+                first, what = min(steps), 'milestones'
+        if total <= first * unit:
             notes.append(
                 f'param_scheduler.{place} ({scheduler["type"]}) does nothing: it starts at '
                 f'iteration {first * unit} of {total}; set param_scheduler.{place}.{what} below '
+                f'{math.ceil(total / unit)}, or train longer'
+            )
+        elif total < last * unit < math.inf and scheduler['type'] not in STEPWISE:
+            notes.append(
+                f'param_scheduler.{place} ({scheduler["type"]}) is cut short: it goes on to '
+                f'iteration {last * unit} of {total}; set param_scheduler.{place}.{end} to fit '
                 f'{math.ceil(total / unit)}, or train longer'
             )
     return notes
@@ -115,6 +137,8 @@ def largest_share(runner: Runner, schedulers: list[dict], epoch: int, total: int
     full = settings['lr']
     optimizer = OPTIMIZERS.build(dict(settings, params=[torch.nn.Parameter(torch.zeros(1))]))
     steady = [s for s in copy.deepcopy(schedulers) if 'ReduceOnPlateau' not in s['type']]
+    for scheduler in steady:  # mmengine's would be that of this process's loader
+        scheduler['epoch_length'] = epoch
     built = runner._build_param_scheduler(steady, optimizer)
     goal = max([full, *(s['eta_max'] for s in steady if 'eta_max' in s)])
     largest = 0.0

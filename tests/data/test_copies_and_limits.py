@@ -99,3 +99,5 @@ def test_objects_that_the_model_does_not_return(root):
     assert not [note for note in warnings(cfg, ['val']) if 'max_per_img' in note]
     cfg.model.num_queries = 30
     assert 'model.num_queries=60' in warnings(cfg, ['val'])[-1]
+    cfg.model.rpn_head = dict(num_proposals=40)  # Sparse R-CNN's queries
+    assert 'model.rpn_head.num_proposals=60' in str(warnings(cfg, ['val']))

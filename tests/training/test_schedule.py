@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 
 from glmix_mm.cli import run
 from glmix_mm.config.load_config import load_config
+from glmix_mm.errors import UserError
+from glmix_mm.training.runner_setup import _epoch
 from glmix_mm.training.schedule import fit_schedule
 from glmix_mm.training.train import main
 
@@ -66,7 +68,7 @@ def cosine(begin, end, by_epoch=False):
 )
 def test_a_warmup_ends_within_the_run(schedulers, length, warmup, share, tmp_path):
     runner = runner_for(tmp_path, schedulers, **length)
-    notes = fit_schedule(runner)
+    notes = [note for note in fit_schedule(runner) if 'cut short' not in note]
     assert runner.cfg.param_scheduler[0].end == warmup
     assert len(notes) == 1 + (warmup != schedulers[0]['end'])
     assert notes[-1].endswith(f"0.1 ({share} of the recipe's)")
@@ -93,6 +95,24 @@ def test_a_scheduler_that_never_starts_is_named(tmp_path):
     first, second, _ = fit_schedule(runner_for(tmp_path, late, epochs=3))
     assert 'param_scheduler.0 (CosineAnnealingLR)' in first and 'begin below 30' in first
     assert 'param_scheduler.1 (MultiStepLR)' in second and 'milestones below 3' in second
+
+
+def test_a_scheduler_that_is_cut_short_is_named(tmp_path):
+    long = [cosine(0, 50), dict(type='MultiStepLR', milestones=[2, 11], end=12, by_epoch=True)]
+    first, second, _ = fit_schedule(runner_for(tmp_path, long, epochs=3))
+    assert 'param_scheduler.0 (CosineAnnealingLR)' in first and 'end to fit 30' in first
+    assert 'param_scheduler.1 (MultiStepLR)' in second and 'milestones to fit 3' in second
+
+
+def test_an_epoch_is_as_long_as_the_planned_processes_make_it(tmp_path):
+    warmup = [linear(20, by_epoch=True, convert_to_iter_based=True)]
+    runner = runner_for(tmp_path, warmup, epochs=50)
+    (note,) = fit_schedule(runner, epoch=1)
+    assert '100%' in note
+    with pytest.raises(UserError, match='drop_last'):
+        fit_schedule(runner, epoch=0)
+    for drop, length in ((True, 1), (False, 2)):
+        assert _epoch(DataLoader(range(12), batch_size=4, drop_last=drop), 2) == length
 
 
 def train(demo_root, folder, *options):
