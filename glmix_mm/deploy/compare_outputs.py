@@ -1,15 +1,14 @@
 """Compares an exported graph in ONNX Runtime with the module that it came from."""
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from ..profiling.timing import time_in_turn
 from .graphs import Graph
 
 TOLERANCE = 1e-4  # standard deviations of an output
@@ -80,14 +79,9 @@ def compare_latency(graph: Graph, path: Path, size: Sequence[int]) -> str:
     """Return a line with the medians of a few calls, in turn, on one image of a size in px."""
     image = torch.randn(1, 3, *size)
     calls = {'torch': graph.module, 'ONNX Runtime': Exported(path)}
-    times = {name: [_time(call, image) for _ in range(ROUNDS)][1:] for name, call in calls.items()}
-    parts = [f'{name} {statistics.median(values):.0f} ms' for name, values in times.items()]
+    timings = time_in_turn([partial(call, image) for call in calls.values()], ROUNDS)
+    parts = [
+        f'{name} {1000 * timing.median:.0f} ms' for name, timing in zip(calls, timings, strict=True)
+    ]
     threads = torch.get_num_threads()
     return f'  {size[0]} x {size[1]} px, {threads} CPU threads: {", ".join(parts)}'
-
-
-def _time(call: Callable, image: Tensor) -> float:
-    """Return the milliseconds of a call."""
-    start = time.perf_counter()
-    call(image)
-    return (time.perf_counter() - start) * 1000

@@ -14,7 +14,7 @@ import torch
 
 from ..errors import UserError
 from ..utils.devices import find_device
-from .benchmark import describe
+from .benchmark import describe_machine
 from .flops import count
 from .measure import Row, Setup, measure, prepare
 from .model_list import load_model
@@ -111,8 +111,8 @@ def main(argv: Sequence[str]) -> None:
     names = list(dict.fromkeys(name for study in STUDIES.values() for name in study.values()))
     with contextlib.redirect_stdout(sys.stderr):
         costs = compare(names, tuple(args.shape), args.batch_size, setup)
-    print(headline(setup, describe(setup.device)), format_costs(costs), sep='\n\n')
-    print('', *remarks(tuple(args.shape), args.batch_size), sep='\n', flush=True)
+    print(headline(setup, describe_machine(setup.device)), format_costs(costs), sep='\n\n')
+    print('', *notes_on_studies(tuple(args.shape), args.batch_size), sep='\n', flush=True)
     failed = [name for name, cost in costs.items() if cost.row.timing.error]
     if failed:
         raise UserError(
@@ -167,7 +167,7 @@ def _accuracy(name: str) -> str:
     return f'{PUBLISHED[name]:.1f} %' if name in PUBLISHED else '-'
 
 
-def remarks(shape: tuple[int, int], batch_size: int) -> list[str]:
+def notes_on_studies(shape: tuple[int, int], batch_size: int) -> list[str]:
     """Return what a reader of the table should know, one sentence a line."""
     return [
         f'Classifiers at {shape[0]} x {shape[1]}, {batch_size} in a batch; ms: of a batch, median '

@@ -17,7 +17,7 @@ from ..utils.devices import find_device
 from .flops import count
 from .measure import Row, Setup, measure, prepare
 from .model_list import DEFAULTS, load_models
-from .report import format_growth, format_rows, headline, remarks, to_csv
+from .report import format_growth, format_rows, headline, notes_on_rows, to_csv
 
 SHAPES = ((800, 1280),)
 SCALING = tuple((side, side) for side in (512, 704, 1024, 1440, 2048))
@@ -99,9 +99,9 @@ def main(argv: Sequence[str]) -> None:
         models = load_models(args.models or DEFAULTS)
         counts, missing = count_all(models, shapes)
         rows = measure_all(models, counts, shapes, args.batch_size, setup, args.csv)
-        machine = describe(setup.device)
+        machine = describe_machine(setup.device)
     head = headline(setup, machine)
-    parts = [head, format_rows(rows), '\n'.join(remarks(rows, missing)), format_growth(rows)]
+    parts = [head, format_rows(rows), '\n'.join(notes_on_rows(rows, missing)), format_growth(rows)]
     text = '\n\n'.join(filter(None, parts))
     print(text, flush=True)
     if args.out:
@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
         )
 
 
-def describe(device: torch.device) -> dict:
+def describe_machine(device: torch.device) -> dict:
     """Return the machine's name, its threads in use and torch's version."""
     cuda = device.type == 'cuda'
     name = torch.cuda.get_device_name(device) if cuda else _processor()
@@ -201,7 +201,7 @@ def measure_all(
     if setup.device.type == 'cuda' and setup.dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # as for matrix products: float32 is float32
     models = prepare(models, setup)
-    machine = describe(setup.device)
+    machine = describe_machine(setup.device)
     rows = []
     for shape in shapes:
         multiply_adds = {name: counts[name, shape] for name in models}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..config.load_config import load_config
 from ..utils.arguments import OptionsAction
 from .flops import build, count
-from .table import format_table, remarks, to_json
+from .table import format_table, notes_on_counts, to_json
 
 SHAPES = {'mmseg': ((800, 1280), (512, 2048)), 'mmpretrain': ((224, 224),)}
 
@@ -62,4 +62,4 @@ def main(argv: Sequence[str]) -> None:
     if args.json:
         print(json.dumps({'config': args.config, **to_json(counts)}, indent=2))
     else:
-        print(format_table(counts, args.attention_apart), '', *remarks(counts), sep='\n')
+        print(format_table(counts, args.attention_apart), '', *notes_on_counts(counts), sep='\n')

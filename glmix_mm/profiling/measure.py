@@ -133,7 +133,7 @@ def measure(
     images = torch.randn(batch_size, 3, *shape, device=setup.device)
     steps = {name: make_step(model, images, setup) for name, model in models.items()}
     functions = [*steps.values(), matrix_product(setup)]
-    *timings, matrix = time_in_turn(functions, setup.rounds, lambda: synchronize(setup.device))
+    *timings, matrix = time_in_turn(functions, setup.rounds)
     rate = matrix.median and MATRIX_SIZE**3 / matrix.median
     rows = []
     for (name, step), timing in zip(steps.items(), timings, strict=True):
@@ -175,12 +175,6 @@ def matrix_product(setup: Setup) -> Callable[[], Tensor]:
     size = (MATRIX_SIZE, MATRIX_SIZE)
     a, b = (torch.randn(size, device=setup.device).to(setup.dtype) for _ in range(2))
     return lambda: torch.mm(a, b)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a CUDA device has done its work; the CPU always has."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
 
 
 def _peak(step: Callable[[], None], timing: Timing, device: torch.device) -> int | None:

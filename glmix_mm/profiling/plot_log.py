@@ -118,10 +118,8 @@ def draw_curves(runs: Mapping[str, Mapping[str, Curve]]) -> bytes:
     columns = min(2, len(quantities))
     rows = -(-len(quantities) // columns)
     figure = Figure(figsize=(5.5 * columns, 3.5 * rows + 0.3 * len(runs)), layout='constrained')
-    diagrams = figure.subplots(rows, columns, squeeze=False).flat
-    for axes in diagrams[len(quantities) :]:
-        axes.remove()
-    for axes, quantity in zip(diagrams, quantities, strict=False):
+    for place, quantity in enumerate(quantities, 1):
+        axes = figure.add_subplot(rows, columns, place)
         axes.set(xlabel='training step', ylabel=QUANTITIES[quantity])
         axes.grid(alpha=0.3)
         if quantity == 'loss':
@@ -129,29 +127,19 @@ def draw_curves(runs: Mapping[str, Mapping[str, Curve]]) -> bytes:
             axes.minorticks_off()
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
             axes.yaxis.set_major_formatter('{x:g}')
-        for place, curves in enumerate(runs.values()):
-            if quantity in curves:
-                _plot(axes, curves[quantity], place, quantity in IN_TRAINING)
-    legend = [
-        figure.axes[0].plot([], [], label=name, **_style(place)) for place, name in enumerate(runs)
-    ]
-    figure.legend(handles=[line for (line,) in legend], loc='outside lower center', ncols=1)
+        for number, (name, curves) in enumerate(runs.items()):
+            # A run without this quantity is in the legend all the same.
+            axes.plot(*curves.get(quantity, ([], [])), label=name, **_style(number, quantity))
+    figure.legend(*axes.get_legend_handles_labels(), loc='outside lower center', ncols=1)
     picture = io.BytesIO()
     figure.savefig(picture, format='png', dpi=120)
     return picture.getvalue()
 
 
-def _plot(axes, curve: Curve, place: int, dense: bool) -> None:
-    style = _style(place)
-    if dense:
-        style.pop('marker')
-    axes.plot(*curve, **style)
-
-
-def _style(place: int) -> dict:
+def _style(number: int, quantity: str) -> dict:
     return dict(
-        color=COLOURS[place % len(COLOURS)],
-        marker=MARKERS[place % len(MARKERS)],
-        linestyle=LINES[place // len(COLOURS) % len(LINES)],
+        color=COLOURS[number % len(COLOURS)],
+        marker=None if quantity in IN_TRAINING else MARKERS[number % len(MARKERS)],
+        linestyle=LINES[number // len(COLOURS) % len(LINES)],
         markersize=5,
     )

@@ -4,16 +4,13 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from .measure import MATRIX_SIZE, TRAINING, Row, Setup
-from .scaling import growth
 from .table import align, giga
 
 MEASURED = ('model', 'shape', 'batch', 'images/s', 'ms', 'least', 'most', 'peak MiB')
 COLUMNS = (*MEASURED, 'multiply-adds', 'of matrix rate')
-IDENTITY = ('model', 'height', 'width', 'batch_size')
-FIGURES = ('images_per_second', 'ms', 'ms_least', 'ms_most', 'peak_mib', 'multiply_adds')
-CIRCUMSTANCES = ('mode', 'execution', 'dtype', 'rounds', 'machine', 'threads', 'torch')
-FIELDS = (*IDENTITY, *FIGURES, 'matrix_rate', 'share_of_matrix_rate', 'error', *CIRCUMSTANCES)
 MIB = 2**20
 Series = tuple[str, int]  # a model and a batch size
 
@@ -48,7 +45,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def remarks(rows: Sequence[Row], missing: Mapping[tuple, Sequence[str]]) -> list[str]:
+def notes_on_rows(rows: Sequence[Row], missing: Mapping[tuple, Sequence[str]]) -> list[str]:
     """Return what a reader of the table should know, one sentence a line.
 
     Args:
@@ -110,30 +107,20 @@ def format_growth(rows: Sequence[Row]) -> str:
         }
         for quantity, numbers in values.items():
             if all(numbers):
-                lines.append([model, str(batch_size), quantity, *_growth(areas, numbers)])
+                fitted = [f'{exponent:.2f}' for exponent in exponents(areas, numbers)]
+                lines.append([model, str(batch_size), quantity, *fitted])
     if not lines:
         return ''
-    head = ['model', 'batch', 'quantity', 'exponent', 'of the last two', 'half quadratic from']
-    notes = (
-        'Exponent p of area^p, fitted to all sizes, and between the two largest.',
-        'Half quadratic: where both terms of a * area + b * area^2, fitted to all, are equal.',
-        'MP: megapixels.',
-    )
-    return '\n'.join([align([head, *lines]), '', *notes])
+    head = ['model', 'batch', 'quantity', 'exponent', 'of the last two']
+    note = 'Exponent p of area^p, fitted to all sizes, and between the two largest.'
+    return '\n'.join([align([head, *lines]), '', note])
 
 
-def _growth(areas: list[int], numbers: list[float]) -> list[str]:
-    fitted = growth(areas, numbers)
-    return [f'{fitted.exponent:.2f}', f'{fitted.last:.2f}', _equal_area(fitted.equal_area, areas)]
-
-
-def _equal_area(equal: float | None, areas: list[int]) -> str:
-    """Return an area in megapixels, or on which side of the measured ones it lies."""
-    if equal is None:
-        return '-'
-    if equal < areas[0]:
-        return f'below {areas[0] / 1e6:.2f} MP'
-    return f'above {areas[-1] / 1e6:.2f} MP' if equal > areas[-1] else f'{equal / 1e6:.2f} MP'
+def exponents(areas: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Return p of values ~ area^p, of all areas and of the two largest, by least squares."""
+    x, y = np.log(areas), np.log(values)
+    largest = x >= np.unique(x)[-2]
+    return float(np.polyfit(x, y, 1)[0]), float(np.polyfit(x[largest], y[largest], 1)[0])
 
 
 def to_csv(rows: Sequence[Row], setup: Setup, machine: dict) -> str:
@@ -144,9 +131,6 @@ def to_csv(rows: Sequence[Row], setup: Setup, machine: dict) -> str:
         setup: how.
         machine: on what: its name, threads and torch's version.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator='\n')
-    writer.writeheader()
     common = dict(
         mode=setup.mode,
         execution=setup.execution,
@@ -154,30 +138,30 @@ def to_csv(rows: Sequence[Row], setup: Setup, machine: dict) -> str:
         rounds=setup.rounds,
         **machine,
     )
-    writer.writerows(common | _record(row) for row in rows)
+    records = [_record(row) | common for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, records[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(records)
     return text.getvalue()
 
 
 def _record(row: Row) -> dict:
-    record = dict(
+    failed, seconds = bool(row.timing.error), row.timing.seconds
+    return dict(
         model=row.model,
         height=row.shape[0],
         width=row.shape[1],
         batch_size=row.batch_size,
+        images_per_second='' if failed else f'{row.images_per_second:.6g}',
+        ms='' if failed else f'{1000 * row.timing.median:.6g}',
+        ms_least='' if failed else f'{1000 * min(seconds):.6g}',
+        ms_most='' if failed else f'{1000 * max(seconds):.6g}',
+        peak_mib='' if failed else f'{row.peak / MIB:.6g}',
         multiply_adds=row.multiply_adds,
         matrix_rate=row.matrix_rate and round(row.matrix_rate),
-        error=row.timing.error,
-    )
-    if row.timing.error:
-        return record
-    seconds = row.timing.seconds
-    return record | dict(
-        images_per_second=f'{row.images_per_second:.6g}',
-        ms=f'{1000 * row.timing.median:.6g}',
-        ms_least=f'{1000 * min(seconds):.6g}',
-        ms_most=f'{1000 * max(seconds):.6g}',
-        peak_mib=f'{row.peak / MIB:.6g}',
         share_of_matrix_rate='' if row.share is None else f'{row.share:.4g}',
+        error=row.timing.error,
     )
 
 

@@ -51,7 +51,7 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def remarks(counts: Sequence[Count]) -> list[str]:
+def notes_on_counts(counts: Sequence[Count]) -> list[str]:
     """Return what a reader of the table should know, one sentence a line."""
     lines = ['Multiply-adds of matrix products and convolutions, one image at inference.']
     names = {part.name for _, part in _rows(counts[0].model)}

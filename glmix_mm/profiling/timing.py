@@ -2,11 +2,12 @@
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from timeit import Timer
 
 import torch
+from torch.utils.benchmark import timer  # waits for CUDA devices
 
 from ..errors import UserError
 from ..utils.messages import one_line
@@ -34,10 +35,7 @@ class Timing:
 
 
 def time_in_turn(
-    functions: Sequence[Callable[[], object]],
-    rounds: int,
-    wait: Callable[[], object] = lambda: None,
-    min_seconds: float = MIN_SECONDS,
+    functions: Sequence[Callable[[], object]], rounds: int, min_seconds: float = MIN_SECONDS
 ) -> list[Timing]:
     """Warm every function up, then time all of them once in each round.
 
@@ -46,21 +44,20 @@ def time_in_turn(
     Args:
         functions: what to time.
         rounds: how often.
-        wait: returns when the device has done what was asked of it.
         min_seconds: a round's call of a function is repeated until about this time is over.
     """
     timings = [Timing() for _ in functions]
     calls = []
     for function, timing in zip(functions, timings, strict=True):
-        seconds = _try(function, timing, 1, wait)
+        seconds = _time(function, timing, 1)
         if seconds is not None and seconds < 1:  # the first call may have set things up
-            seconds = _try(function, timing, 1, wait)
+            seconds = _time(function, timing, 1)
         repeats = math.ceil(min_seconds / max(seconds or math.inf, 1e-9))
         calls.append(min(max(repeats, 1), MAX_CALLS))
     for _ in range(rounds):
         for function, timing, repeats in zip(functions, timings, calls, strict=True):
             if not timing.error:
-                seconds = _try(function, timing, repeats, wait)
+                seconds = _time(function, timing, repeats)
                 timing.seconds += [] if seconds is None else [seconds]
     return timings
 
@@ -71,17 +68,10 @@ def reason(error: Exception) -> str:
     return message if isinstance(error, UserError) else f'{type(error).__name__}: {message}'
 
 
-def _try(
-    function: Callable[[], object], timing: Timing, repeats: int, wait: Callable[[], object]
-) -> float | None:
+def _time(function: Callable[[], object], timing: Timing, repeats: int) -> float | None:
     """Return the seconds of one call, or note in ``timing`` why it failed."""
     try:
-        wait()
-        start = time.perf_counter()
-        for _ in range(repeats):
-            function()
-        wait()
-        return (time.perf_counter() - start) / repeats
+        return Timer(function, timer=timer).timeit(repeats) / repeats
     except Exception as error:  # out of memory, an image too small, an operator that is missing
         timing.error = reason(error)
     # Here the error's frames, and the tensors in them, are gone.

@@ -20,10 +20,10 @@ from families import twin_of
 from torch import nn
 
 from glmix_mm.models import GLNet
-from glmix_mm.profiling.benchmark import DTYPES, count_all, describe, measure_all
+from glmix_mm.profiling.benchmark import DTYPES, count_all, describe_machine, measure_all
 from glmix_mm.profiling.measure import Row, Setup
 from glmix_mm.profiling.model_list import load_model
-from glmix_mm.profiling.report import format_rows, headline, remarks
+from glmix_mm.profiling.report import format_rows, headline, notes_on_rows
 from glmix_mm.utils.devices import find_device
 
 OURS, TWIN = 'GLNet-4G', 'literal GLNet-4G'
@@ -82,8 +82,14 @@ def tables(args: argparse.Namespace) -> Iterator[tuple[list[Row], str]]:
             setup = Setup(device, dtype, mode, rounds=args.rounds)
             with contextlib.redirect_stdout(sys.stderr):
                 rows = measure_all(models, counts, [shape], args.batch_size, setup)
-            head = f'{title}; {headline(setup, describe(device))}'
-            parts = [head, format_rows(rows), *remarks(rows, missing), beside_the_twin(rows), '']
+            head = f'{title}; {headline(setup, describe_machine(device))}'
+            parts = [
+                head,
+                format_rows(rows),
+                *notes_on_rows(rows, missing),
+                beside_the_twin(rows),
+                '',
+            ]
             yield rows, '\n'.join(parts)
 
 

@@ -284,12 +284,12 @@ def test_table():
 def test_remarks():
     rows = [row(), row('b', error='too small', matrix_rate=8.9e9)]
     missing = {('m', (100, 200)): ('operator x',), ('b', (100, 200)): ('too small',)}
-    text = '\n'.join(report.remarks(rows, missing))
+    text = '\n'.join(report.notes_on_rows(rows, missing))
     assert '8 G to 9 G multiply-adds per second' in text
     assert 'Not counted: m: operator x.' in text and 'Not counted: b' not in text
     assert text.endswith('Failed: b, 100 x 200, batch 1: too small')
     assert '3 times' not in text
-    assert '3 times' in '\n'.join(report.remarks([row(passes=3)], {}))
+    assert '3 times' in '\n'.join(report.notes_on_rows([row(passes=3)], {}))
 
 
 def test_csv():
@@ -304,19 +304,6 @@ def test_csv():
     )  # fmt: skip
     assert (second['error'], second['ms'], second['peak_mib']) == ('a, "b"', '', '')
     assert second['model'] == 'b'
-
-
-@pytest.mark.parametrize(
-    ('linear', 'expected'),
-    [(1.0, 'above 4.00 MP'), (0.2, '2.00 MP'), (0.02, 'below 0.25 MP'), (-0.01, '-')],
-)
-def test_half_quadratic(linear, expected):
-    """Of linear * area + 0.1 * area^2, in megapixels."""
-    sides = [500, 1000, 2000]
-    seconds = [linear * (side / 1e3) ** 2 + 0.1 * (side / 1e3) ** 4 for side in sides]
-    rows = [row('a', (s, s), seconds=[t]) for s, t in zip(sides, seconds, strict=True)]
-    line = report.format_growth(rows).split('\n')[1]
-    assert line.split('   ')[-1].strip() == expected
 
 
 def test_growth_table():

@@ -1,7 +1,7 @@
 import json
 
 from glmix_mm.profiling import Count, Part
-from glmix_mm.profiling.table import format_table, remarks, to_json
+from glmix_mm.profiling.table import format_table, notes_on_counts, to_json
 
 
 def model(shape, scale):
@@ -31,7 +31,7 @@ def test_table():
         'auxiliary_head (FCNHead)         1.0 M            -             -',
         'total (Detector)                28.1 M      163.9 G      1638.6 G',
     ]
-    assert remarks(counts) == [
+    assert notes_on_counts(counts) == [
         'Multiply-adds of matrix products and convolutions, one image at inference.',
         'With 1000 proposals and 100 masks.',
         '-: does not run at inference.',
