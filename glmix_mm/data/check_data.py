@@ -68,6 +68,11 @@ def check(cfg: Config) -> None:
     for note in share_ignored_label(cfg):
         print(note, flush=True)
     match_by_name(cfg)
+    if not any(cfg.get(f'{split}_dataloader') for split in SPLITS):
+        raise UserError(
+            f'{cfg.filename}: has no train_dataloader, val_dataloader or test_dataloader, so no '
+            'data to check; give a config of training, or the folder of a data set'
+        )
     known, problems, seen = Known(CocoFiles(), {}, {}), [], []
     for split in SPLITS:
         settings = cfg.get(f'{split}_dataloader')

@@ -206,7 +206,10 @@ def _count_left(
         )
     unseen = [name for name in classes if not left[name]]
     if unseen:
-        survey.notes.append(f'warning: classes without a box to {use}: {some(unseen)}')
+        why = _total(found.dropped, unseen)
+        why[CROWD] = sum(found.crowds[name].total() for name in unseen)
+        reasons = f' ({_listing(+why)})' if +why else ''
+        survey.notes.append(f'warning: classes without a box to {use}: {some(unseen)}{reasons}')
 
 
 def _count_images(

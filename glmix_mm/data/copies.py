@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .paths import some
 from .statistics import HEADERS, evenly, of_all
 
+MANY = 200_000  # training images; to look at the size of each takes long on a distant disk
 END = 4096  # bytes at a file's start and end that are compared before all of it is
 
 
@@ -18,6 +19,8 @@ def copies_note(paths: Sequence[str], trained: Sequence[str]) -> list[str]:
         paths: of the split's images, of which a few thousand are looked at.
         trained: of the training images.
     """
+    if len(trained) > MANY:
+        return [f'copies of the {len(trained)} training images were not looked for']
     chosen = evenly(paths, HEADERS)
     same = find_copies(chosen, trained)
     if not same:
@@ -29,8 +32,25 @@ def copies_note(paths: Sequence[str], trained: Sequence[str]) -> list[str]:
     ]
 
 
+def twins_note(paths: Sequence[str]) -> list[str]:
+    """Say which images of a split are in it under another name as well."""
+    chosen = evenly(list(dict.fromkeys(paths)), HEADERS)
+    same = find_copies(chosen, chosen)
+    if not same:
+        return []
+    first, other = next(iter(same.items()))
+    return [
+        f'{len(same)} of {of_all(len(chosen), len(paths))} images looked at are there under '
+        f'another name as well, the first: {first} is {other}; give both the same labels'
+    ]
+
+
 def find_copies(paths: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Return the files that have the same content as one of the others, and which one."""
+    """Return the files that have the same content as one of the others, and which one.
+
+    Where both are the same files, that is another of them.
+    """
+    within = paths is others
     sizes = defaultdict(list)
     for path in paths:
         if os.path.isfile(path):
@@ -40,8 +60,11 @@ def find_copies(paths: Iterable[str], others: Iterable[str]) -> dict[str, str]:
         if os.path.isfile(path) and os.path.getsize(path) in sizes:
             likely[_ends(path)].append(path)
     pairs = ((path, likely.get(_ends(path), ())) for group in sizes.values() for path in group)
-    same = ((path, next((o for o in group if _equal(path, o)), None)) for path, group in pairs)
-    return {path: other for path, other in same if other}
+    found = {}
+    for path, group in pairs:
+        others = (o for o in group if not (within and o == path))
+        found[path] = next((o for o in others if _equal(path, o)), None)
+    return {path: other for path, other in found.items() if other}
 
 
 def _ends(path: str) -> int:

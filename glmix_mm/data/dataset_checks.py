@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from ..errors import UserError
 from ..utils.nested import unwrap
 from .coco_checks import CocoFiles, check_coco
-from .copies import copies_note
+from .copies import copies_note, twins_note
 from .imagefolder_checks import check_image_folders
 from .labelmap_checks import check_label_maps
 from .object_limits import limit_notes
@@ -143,6 +143,7 @@ def _check(
         kind = type(dataset).__name__
         return Survey([f'{kind} is not a layout known here; only its folder was checked'])
     known.paths.setdefault(split, []).extend(survey.paths)
+    survey.notes += twins_note(survey.paths)
     if split != 'train':
         survey.notes += copies_note(survey.paths, known.paths.get('train', []))
     _check_heads(cfg, classes, split)

@@ -69,6 +69,7 @@ def _survey(root: str, names: Sequence[str]) -> Survey:
     """Look at images, given by their paths below a folder."""
     survey = survey_images(root, names)
     survey.images = len(names)
+    survey.paths = [os.path.join(root, name) for name in names]
     return survey
 
 

@@ -17,7 +17,7 @@ from .checked_loading import check_header
 from .statistics import Survey, evenly, in_threads, of_all, read_size, survey_depth
 
 SHOWN = 12  # labels that a note lists
-HANDFUL = 5  # classes; of so few any may be rare
+HANDFUL = 5  # classes; of so few any may be rare, and not in a sample
 FULL_ADE = ('ADE20K_2016_07_26', 'ADE20K_2021_17_01')
 FULL_ADE_INDEX = ('index_ade20k.mat', 'index_ade20k.pkl')
 ADE_ARCHIVE = (
@@ -88,6 +88,7 @@ def survey_label_maps(
     classes: Sequence[str],
     first: int,
     ignored: int,
+    learned: bool,
 ) -> Survey:
     """Say which labels were seen, what is made of 0, and whether sizes agree.
 
@@ -98,6 +99,7 @@ def survey_label_maps(
         classes: of the data set.
         first: label of the first class: 1 with ``reduce_zero_label``, else 0.
         ignored: the label that is ignored.
+        learned: whether the label maps are learned from; otherwise they are scored against.
     """
     survey = Survey(images=total)
     looked = of_all(len(pairs), total)
@@ -116,7 +118,19 @@ def survey_label_maps(
         names = ', '.join(unseen[:SHOWN]) + (', ...' if len(unseen) > SHOWN else '')
         note = f'{len(unseen)} of {len(classes)} classes not seen in these: {names}'
         many = len(classes) > HANDFUL and 2 * len(unseen) > len(classes)
-        survey.notes.append(f'warning: {note}{_steps(counts, ignored)}' if many else note)
+        note += _steps(counts, ignored) if many else ''
+        survey.notes.append(f'warning: {note}' if many or len(pairs) == total else note)
+    if learned and len(pairs) == total and len(rows) == 1 < len(classes):
+        survey.problems.append(
+            f'the label maps hold one class of {len(classes)}, {rows[0]}, so there is nothing to '
+            f'tell apart; is the other written as {ignored}, which is ignored, or not at all?'
+        )
+    passed_over = counts[ignored] + (counts[0] if first else 0)
+    if 2 * passed_over > pixels:
+        survey.notes.append(
+            f'warning: {100 * passed_over / pixels:.3g} % of the pixels are ignored, so what is '
+            'there is never learned; a background is a class of its own, with a name'
+        )
     survey_depth(survey, [image for image, _ in pairs])
     _compare_sizes(survey, pairs)
     return survey

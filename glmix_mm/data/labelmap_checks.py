@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
 from ..utils.commands import spelled
+from ..utils.pictures import ENDINGS
 from .checked_loading import IGNORED
 from .label_statistics import count_labels, refuse_other_archives, survey_label_maps
 from .paths import ADE_LAYOUT, Place, read_lines, some
@@ -92,9 +93,22 @@ def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) ->
     every = type(dataset).METAINFO if dataset.label_map else dataset.metainfo
     classes = list(every['classes'])
     first = 1 if dataset.reduce_zero_label else 0
-    survey = survey_label_maps(pairs, len(stems), counts, classes, first, dataset.ignore_index)
+    learned = place.split == 'train'
+    survey = survey_label_maps(
+        pairs, len(stems), counts, classes, first, dataset.ignore_index, learned
+    )
+    other = sorted(name for name in _walk(images) if _is_other_image(name, dataset.img_suffix))
+    if other and not dataset.ann_file and not os.path.samefile(images, labels):
+        survey.notes.append(
+            f'warning: {len(other)} images of other endings, such as {other[0]}, are not read: '
+            f'mmseg reads one ending, so convert them to *{dataset.img_suffix}, or move them'
+        )
     survey.paths = [os.path.join(images, stem + dataset.img_suffix) for stem in sorted(stems)]
     return survey
+
+
+def _is_other_image(name: str, suffix: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not name.endswith(suffix)
 
 
 def _check_ignored(dataset: BaseDataset, place: Place) -> None:

@@ -3,9 +3,14 @@
 import json
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 from test_coco_checks import TRAIN, VAL, edit, make_config
 
+from glmix_mm.config.load_config import load_config
+from glmix_mm.config.plan import apply_data_root
+from glmix_mm.data.classes_from_data import classes_from_data
 from glmix_mm.data.copies import find_copies
 from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.data.demo_set import write_demo_dataset
@@ -28,6 +33,8 @@ def test_a_file_is_found_by_its_content(tmp_path):
     (tmp_path / 'e').write_bytes(b'1' * 4500 + b'2' + b'1' * 4499)  # differs in the middle
     a, b, c, d, e = (str(tmp_path / name) for name in 'abcde')
     assert find_copies([a, b, d], [b, c, e]) == {a: c, b: b}
+    both = [a, b, c]
+    assert find_copies(both, both) == {a: c, c: a}
     assert find_copies([e], [a, d, str(tmp_path / 'none')]) == {}
 
 
@@ -40,6 +47,22 @@ def test_validation_images_that_training_sees(root):
     (line,) = [note for note in warnings(make_config(root)) if 'training images' in note]
     assert 'val data: warning: 1 of all 4 images' in line
     assert f'val2017/{name}' in line and 'train2017/renamed.jpg' in line
+
+
+def test_images_of_classes_are_compared_as_well(tmp_path):
+    for split in ('train', 'val'):
+        for number, name in enumerate('ab'):
+            (tmp_path / split / name).mkdir(parents=True)
+            cv2.imwrite(f'{tmp_path}/{split}/{name}/1.png', np.full((8, 8, 3), number, np.uint8))
+    cv2.imwrite(f'{tmp_path}/train/a/2.png', np.full((8, 8, 3), 1, np.uint8))
+    cfg = load_config('_base_/finetune/classifier')
+    apply_data_root(cfg, str(tmp_path))
+    classes_from_data(cfg)
+    notes = []
+    check_datasets(cfg, ['train', 'val'], notes.append)
+    notes = '\n'.join(notes)
+    assert '2 of all 3 images' in notes and 'another name' in notes
+    assert 'warning: 2 of all 2 images' in notes and 'training images' in notes
 
 
 def test_an_image_that_is_listed_twice(root):

@@ -239,11 +239,35 @@ def test_steps_of_grey_are_named(root, values, count, steps):
     assert f'only {steps} are, as in masks drawn in steps of grey' in warning
 
 
-def test_few_classes_may_be_rare(root):
-    write_labels(root, [1])
+def warnings(cfg):
     notes = []
-    check_datasets(make_config(root, 5, metainfo=dict(classes=[*'abcde'])), ['train'], notes.append)
-    assert not any('warning' in note for note in notes)
+    check_datasets(cfg, ['train'], notes.append)
+    return [note for note in notes if 'warning' in note]
+
+
+def test_few_classes_may_be_rare_in_a_sample(root, monkeypatch):
+    write_labels(root, [1, 2])
+    cfg = make_config(root, 5, metainfo=dict(classes=[*'abcde']))
+    (note,) = warnings(cfg)
+    assert '3 of 5 classes' in note and note.endswith('c, d, e')
+    monkeypatch.setattr('glmix_mm.data.labelmap_checks.DECODED', 2)
+    assert not warnings(cfg)
+
+
+def test_one_class_alone_is_nothing_to_learn(root):
+    write_labels(root, [2, 0])
+    assert 'one class of 6, disc' in failure(make_config(root))
+
+
+def test_a_background_that_is_ignored_is_told(root):
+    write_labels(root, [0, 255, 1, 2, 0])
+    assert '60 % of the pixels are ignored' in warnings(make_config(root))[-1]
+
+
+def test_images_of_another_ending_are_told(root):
+    path = root / IMAGES / FIRST
+    Image.open(f'{path}.jpg').save(f'{path}.png')
+    assert f'1 images of other endings, such as {FIRST}.png' in warnings(make_config(root))[-1]
 
 
 @pytest.mark.parametrize(('factor', 'bits'), [(4, 10), (16, 12), (64, 14), (257, None)])

@@ -227,6 +227,9 @@ def test_a_folder_of_something_else(tmp_path, capsys):
     (tmp_path / 'a.txt').touch()
     assert run(check_data, [str(tmp_path)]) == 1
     assert 'nothing found for train; expected annotations' in capsys.readouterr().err
+    (tmp_path / 'train.json').write_text('{}')  # which is no config of training
+    assert run(check_data, [str(tmp_path / 'train.json')]) == 1
+    assert 'train_dataloader' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('outputs', [1, 150])
