@@ -100,7 +100,7 @@ def set_classes(cfg: Config, classes: Sequence[str]) -> None:
         dataset['metainfo'] = dict(classes=tuple(classes), palette=palette)
     for settings in nested_dicts(cfg.model):
         if 'num_stuff_classes' in settings:  # what is read here are things
-            settings['num_stuff_classes'] = 0
+            settings.update(num_things_classes=len(classes), num_stuff_classes=0)
     keys = [key for key, _ in heads_classes(cfg.model, 'model')]
     cfg.merge_from_dict({key: len(classes) for key in keys})
     for settings in nested_dicts(cfg.model):
@@ -111,17 +111,19 @@ def set_classes(cfg: Config, classes: Sequence[str]) -> None:
         if preprocessor and 'num_classes' in preprocessor:
             preprocessor['num_classes'] = len(classes)
     if cfg.get('default_scope') == 'mmpretrain':  # detectors' assigners have another topk
-        _cap_topk(cfg, len(classes))
+        _count_in_metrics(cfg, len(classes))
 
 
-def _cap_topk(cfg: Config, count: int) -> None:
-    """Leave out the accuracies that need more than so many classes."""
+def _count_in_metrics(cfg: Config, count: int) -> None:
+    """Let losses and metrics count so many classes, and no rank beyond them."""
     evaluators = [cfg.get(f'{split}_evaluator') for split in SPLITS]
     for settings in nested_dicts([cfg.model, *evaluators]):
         topk = settings.get('topk', 1)
         topk = topk if isinstance(topk, (list, tuple)) else [topk]
         if max(topk) > count:
             settings['topk'] = tuple(k for k in topk if k <= count) or (1,)
+        if 'num_classes' in settings:
+            settings['num_classes'] = count
 
 
 def _fit_weights(weights: Sequence[float], count: int, settings: dict, cfg: Config) -> list[float]:
@@ -178,13 +180,30 @@ def _root(cfg: Config) -> Path:
     return Path(next(_datasets(cfg, 'train')).get('data_root') or '.')
 
 
+def _own_root(cfg: Config, dataset: ConfigDict) -> Path:
+    return Path(dataset.get('data_root') or _root(cfg))
+
+
+def _require_same(first: Path, classes: Sequence[str], root: Path, others: Sequence[str]) -> None:
+    """Check that two training sets have the same classes.
+
+    Raises:
+        UserError: they have not.
+    """
+    if list(classes) != list(others):
+        raise UserError(
+            f'{root.absolute()}: its classes are {some(others)}, but those of {first.absolute()} '
+            f'are {some(classes)}; data sets that are trained on together need the same names'
+        )
+
+
 def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
     """Set the data sets' and evaluators' paths; return the categories' names, and notes."""
     files: dict[str, list[str]] = {}
     for split in SPLITS:
         for dataset in _datasets(cfg, split):
             _require_coco(split, dataset)
-            root = Path(dataset.get('data_root') or _root(cfg))
+            root = _own_root(cfg, dataset)
             files.setdefault(split, []).append(str(root / _place_coco(root, split, dataset)))
         evaluators = cfg.get(f'{split}_evaluator') or []
         for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
@@ -194,11 +213,7 @@ def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
     names = {path: _category_names(path, notes) for path in files['train']}
     first, classes = next(iter(names.items()))
     for path, others in names.items():
-        if set(others) != set(classes):
-            raise UserError(
-                f'{path}: its categories are {some(others)}, but those of {first} are '
-                f'{some(classes)}; data sets that are trained on together need the same names'
-            )
+        _require_same(Path(first), sorted(classes), Path(path), sorted(others))
     return classes, notes
 
 
@@ -235,12 +250,16 @@ def _require_coco(split: str, dataset: ConfigDict) -> None:
     Raises:
         UserError: it reads something else; the message says what.
     """
-    from mmdet.datasets import CocoDataset, XMLDataset
+    from mmdet.datasets import CocoDataset, CocoPanopticDataset, XMLDataset
 
     kind = DATASETS.get(f'mmdet.{dataset.type}') or DATASETS.get(dataset.type)
-    if kind is None or issubclass(kind, CocoDataset):  # an unknown one is said when it is built
+    if kind is None:  # which is said when it is built
         return
-    reads = "XML files (Pascal VOC's)" if issubclass(kind, XMLDataset) else "not COCO's json"
+    panoptic = issubclass(kind, CocoPanopticDataset)
+    if issubclass(kind, CocoDataset) and not panoptic:
+        return
+    reads = "XML files (Pascal VOC's)" if issubclass(kind, XMLDataset) else 'another format'
+    reads = "COCO's panoptic json" if panoptic else reads
     convert = (
         "convert them with mmdet's tools/dataset_converters/pascal_voc.py --out-format coco"
         if issubclass(kind, XMLDataset)
@@ -248,7 +267,7 @@ def _require_coco(split: str, dataset: ConfigDict) -> None:
     )
     raise UserError(
         f'--classes-from-data: the {split} data set is a {dataset.type}, which reads {reads}; '
-        f"only COCO's json is read here: {convert}, and set type='CocoDataset'; or leave "
+        f"only COCO's instances are read here: {convert}, and set type='CocoDataset'; or leave "
         '--classes-from-data out and set metainfo and num_classes'
     )
 
@@ -293,18 +312,26 @@ def _find_images(root: Path, split: str, path: str) -> str:
 
 def _use_label_maps(cfg: Config) -> tuple[list[str], list[str]]:
     """Set the data sets' type and paths; return the names of their classes, and notes."""
-    root = _root(cfg)
-    refuse_other_archives(str(root))
     shared = share_ignored_label(cfg)
     for split in SPLITS:
         for dataset in _datasets(cfg, split):
+            root = _own_root(cfg, dataset)
+            refuse_other_archives(str(root))
             _place_label_maps(root, split, dataset)
-    train = next(_datasets(cfg, 'train'))
-    folder = root / train.data_prefix['seg_map_path']
-    paths = sorted(str(path) for path in folder.rglob(f'*{glob.escape(train.seg_map_suffix)}'))
+    paths, roots = [], {}
+    for train in _datasets(cfg, 'train'):
+        root = _own_root(cfg, train)
+        folder = root / train.data_prefix['seg_map_path']
+        roots.setdefault(root, folder)
+        paths += map(str, folder.rglob(f'*{glob.escape(train.seg_map_suffix)}'))
+    paths = sorted(set(paths))
     chosen, counts = sample(paths, LABEL_MAPS_READ)
-    looked = of_all(len(chosen), len(paths))
-    classes, reduce = _name_labels(root, set(counts), train.get('ignore_index', IGNORED), looked)
+    looked, ignored = of_all(len(chosen), len(paths)), train.get('ignore_index', IGNORED)
+    found = {root: _name_labels(root, set(counts), ignored, looked) for root in roots}
+    root, (classes, reduce) = next(iter(found.items()))
+    folder = roots[root]
+    for other, (names, _) in found.items():
+        _require_same(root, classes, other, names)
     for dataset in _datasets(cfg):
         dataset['reduce_zero_label'] = reduce
     # mmseg's pipelines repeat the setting, and insist that it is the data set's.
@@ -425,9 +452,10 @@ def _use_image_folders(cfg: Config) -> tuple[list[str], list[str]]:
 
     mmpretrain numbers classes in the order of the folders' names.
     """
-    root = _root(cfg)
+    found = {}
     for split in SPLITS:
         for dataset in _datasets(cfg, split):
+            root = _own_root(cfg, dataset)
             folder = _find_folders(root, split)
             if folder is None:
                 raise _expect_folders(root, split)
@@ -435,8 +463,12 @@ def _use_image_folders(cfg: Config) -> tuple[list[str], list[str]]:
                 dataset['type'] = 'CustomDataset'
                 dataset.pop('split', None)
             dataset.update(data_prefix=folder, ann_file='', extensions=ENDINGS)
-    folder = root / next(_datasets(cfg, 'train')).data_prefix
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+            if split == 'train':
+                folder = root / folder
+                found[folder] = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    folder, classes = next(iter(found.items()))
+    for other, names in found.items():
+        _require_same(folder, classes, other, names)
     return classes, [f'Classes from the folders of {folder}']
 
 

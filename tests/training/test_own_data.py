@@ -349,6 +349,31 @@ def test_data_sets_that_are_joined_keep_their_own_roots(boxes, tmp_path):
         classes_from_data.classes_from_data(cfg)
 
 
+def test_joined_label_maps_keep_their_own_roots(maps, tmp_path):
+    shutil.copytree(maps, tmp_path / 'two')
+    for folder in ('images', 'annotations'):
+        (tmp_path / 'two' / folder / 'training').rename(tmp_path / 'two' / folder / 'train')
+    cfg = copy.deepcopy(loaded('semfpn_glnet_4g_80k'))
+    inner = cfg.train_dataloader.dataset
+    sets = [dict(copy.deepcopy(inner), data_root=str(r)) for r in (maps, tmp_path / 'two')]
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=sets)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(maps)
+    classes_from_data.classes_from_data(cfg)
+    one, two = (each.data_prefix.img_path for each in unwrap(cfg.train_dataloader.dataset))
+    assert (one, two) == ('images/training', 'images/train')
+    (tmp_path / 'two/classes.txt').write_text('\n'.join('abcdef'))
+    with pytest.raises(UserError, match=r"two: its classes are 'a', .*need the same names"):
+        classes_from_data.classes_from_data(cfg)
+
+
+def test_a_panoptic_data_set_is_refused(boxes):
+    cfg = copy.deepcopy(loaded('maskrcnn_glnet_4g_1x'))
+    cfg.train_dataloader.dataset.type = 'CocoPanopticDataset'
+    with pytest.raises(UserError, match='panoptic json'):
+        classes_from_data.classes_from_data(cfg)
+
+
 def test_a_data_set_that_is_not_cocos_says_what_it_is(boxes):
     cfg = copy.deepcopy(loaded('maskrcnn_glnet_4g_1x'))
     cfg.train_dataloader.dataset.type = 'VOCDataset'
@@ -361,7 +386,7 @@ def test_a_data_set_that_is_not_cocos_says_what_it_is(boxes):
 def test_every_number_of_classes_follows():
     head = dict(num_things_classes=80, num_stuff_classes=53)
     weighted = dict(head, loss_cls=dict(class_weight=[1.0] * 133 + [0.1]))
-    model = dict(panoptic_head=weighted, panoptic_fusion_head=dict(head))
+    model = dict(panoptic_head=weighted, panoptic_fusion_head=dict(head), semantic_head=dict(head))
     cfg = Config(dict(default_scope='mmdet', model=model))
     classes_from_data.set_classes(cfg, NAMES)
     for name in model:
