@@ -34,7 +34,7 @@ from .data.demo_set import (
 from .errors import UserError
 from .inference.drawing import draw_detection, draw_segmentation, save_contact_sheet
 from .slots.assignments import slot_assignments
-from .slots.draw_slots import prepare
+from .slots.draw_slots import prepare_image
 from .slots.slot_panel import draw_slots, panel_title
 from .training.runner_setup import build_runner, disk_guard
 from .utils.pictures import read_image, save_png
@@ -234,7 +234,7 @@ def _save_pictures(task: str, runner: Runner, path: Path) -> tuple[Path, Path]:
 def _save_slots(backbone: nn.Module, cfg: Config, image: Path, path: Path) -> Path:
     """Draw what the slots of one block hold of an image."""
     picture = read_image(image)
-    images = prepare(picture, cfg).to(next(backbone.parameters()).device)
+    images = prepare_image(picture, cfg).to(next(backbone.parameters()).device)
     assignment = slot_assignments(backbone, images, [SLOT_BLOCK])[SLOT_BLOCK][0].cpu().numpy()
     save_png(path, draw_slots(picture, assignment, panel_title(image.name, SLOT_BLOCK, assignment)))
     return path

@@ -54,7 +54,7 @@ def difference(graph: Graph, run: Callable, arguments: tuple) -> float:
     return float(max(differences))
 
 
-def check(graph: Graph, path: Path, other_sizes: Sequence[Sequence[int]] = ()) -> str:
+def check_outputs(graph: Graph, path: Path, other_sizes: Sequence[Sequence[int]] = ()) -> str:
     """Compare a file with its module on the example, and on images of other sizes.
 
     Returns:

@@ -25,9 +25,9 @@ from ..models.build import build_model
 from ..models.pretrained import load_pretrained
 from ..training.official_weights_hook import accept_official
 from ..utils.atomic_files import write_atomically
-from .compare_outputs import check, compare_latency
+from .compare_outputs import check_outputs, compare_latency
 from .graphs import Graph, make_graphs
-from .settings import describe, find_task, fixed_size
+from .settings import find_task, fixed_size, runner_settings
 
 ONNX, TORCH = '.onnx', '.pt2'
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -77,11 +77,11 @@ def main(argv: Sequence[str]) -> None:
     if args.latency and args.out.suffix != ONNX:
         raise UserError(f'--latency times ONNX Runtime, which does not run {args.out}')
     with contextlib.redirect_stdout(sys.stderr):  # stdout lists the files alone
-        model, classes = load_model(cfg, args.checkpoint, args.backbone)
+        model, classes = load_for_export(cfg, args.checkpoint, args.backbone)
     export(cfg, model, classes, args.out, args.size, args.dynamic, args.backbone, args.latency)
 
 
-def load_model(
+def load_for_export(
     cfg: Config, checkpoint: str, backbone_alone: bool = False
 ) -> tuple[nn.Module, list[str]]:
     """Return the config's model with the weights of a checkpoint, and its classes' names.
@@ -121,7 +121,7 @@ def export(
 
     Args:
         cfg: the config.
-        model: in evaluation mode, as :func:`load_model` returns it. It is changed for export.
+        model: in evaluation mode, as :func:`load_for_export` returns it. It is changed for export.
         classes: names.
         out: the file of the graph that takes the image; others' names extend its.
         size: height and width of the image in px; by default the config's.
@@ -146,7 +146,7 @@ def export(
     if dynamic:
         _check_slot_grid(model)
     size = None if dynamic else tuple(size or fixed_size(cfg, task))
-    settings = json.dumps(describe(cfg, model, task, classes, size))
+    settings = json.dumps(runner_settings(cfg, model, task, classes, size))
     # The exporter takes a size of 1 for a rule: any number of images is shown as 2.
     shape = (1 if size else 2, 3, *(size or EXAMPLE_SIZE))
     image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -158,7 +158,7 @@ def export(
         files.append(path)
         if out.suffix == ONNX:
             sizes = OTHER_SIZES if dynamic and not graph.name else ()
-            print(check(graph, path, sizes), flush=True)
+            print(check_outputs(graph, path, sizes), flush=True)
         if latency and not graph.name:
             print(compare_latency(graph, path, size or fixed_size(cfg, task)), flush=True)
     if out.suffix == ONNX and task != 'backbone':

@@ -104,7 +104,7 @@ def _name(thing: object) -> str:
     return type(thing).__name__
 
 
-def describe(
+def runner_settings(
     cfg: Config,
     model: nn.Module,
     task: str,

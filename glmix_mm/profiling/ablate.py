@@ -16,10 +16,10 @@ from ..errors import UserError
 from ..utils.devices import find_device
 from .benchmark import describe_machine
 from .flops import count
-from .measure import Row, Setup, measure, prepare
+from .measure import Row, Setup, measure, ready_models
 from .model_list import load_model
 from .report import headline, number
-from .table import align
+from .table import align_columns
 
 BASE = 'imagenet/glnet_stl'
 # The paper's ablation study and its steps from STL to 4G: what varies, and each choice's config.
@@ -65,7 +65,7 @@ PUBLISHED = {BASE: 82.5, 'imagenet/glnet_stl_paramslot': 82.1, 'imagenet/glnet_4
 COLUMNS = ('', 'parameters', 'multiply-adds', 'images/s', 'ms', 'time', 'top-1, published')
 
 
-class Cost(NamedTuple):
+class ChoiceCost(NamedTuple):
     """What a classifier costs.
 
     Attributes:
@@ -123,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
 
 def compare(
     names: Sequence[str], shape: tuple[int, int], batch_size: int, setup: Setup
-) -> dict[str, Cost]:
+) -> dict[str, ChoiceCost]:
     """Count and time the models of configs, all in turn.
 
     Args:
@@ -136,13 +136,15 @@ def compare(
     models = {name: load_model(name) for name in names}
     counts = {name: count(model, shape).model for name, model in models.items()}
     multiply_adds = {name: part.multiply_adds for name, part in counts.items()}
-    rows = measure(prepare(models, setup), multiply_adds, shape, batch_size, setup)
-    return {row.model: Cost(counts[row.model].parameters, row.multiply_adds, row) for row in rows}
+    rows = measure(ready_models(models, setup), multiply_adds, shape, batch_size, setup)
+    return {
+        row.model: ChoiceCost(counts[row.model].parameters, row.multiply_adds, row) for row in rows
+    }
 
 
-def format_costs(costs: Mapping[str, Cost]) -> str:
+def format_costs(costs: Mapping[str, ChoiceCost]) -> str:
     """Return the studies as one table, a row for each choice."""
-    return align(
+    return align_columns(
         [
             COLUMNS,
             *(
@@ -154,7 +156,7 @@ def format_costs(costs: Mapping[str, Cost]) -> str:
     )
 
 
-def _cells(cost: Cost, base: Cost) -> list[str]:
+def _cells(cost: ChoiceCost, base: ChoiceCost) -> list[str]:
     seconds = cost.row.timing.median
     speed = ['failed', '-', '-']
     if seconds:

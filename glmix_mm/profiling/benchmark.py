@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
 from .flops import count
-from .measure import Row, Setup, measure, prepare
+from .measure import Row, Setup, measure, ready_models
 from .model_list import DEFAULTS, load_models
 from .report import format_growth, format_rows, headline, notes_on_rows, to_csv
 
@@ -200,7 +200,7 @@ def measure_all(
     """
     if setup.device.type == 'cuda' and setup.dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # as for matrix products: float32 is float32
-    models = prepare(models, setup)
+    models = ready_models(models, setup)
     machine = describe_machine(setup.device)
     rows = []
     for shape in shapes:

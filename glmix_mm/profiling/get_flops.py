@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..config.load_config import load_config
 from ..utils.arguments import OptionsAction
 from .flops import build, count
-from .table import format_table, notes_on_counts, to_json
+from .table import counts_as_dict, format_table, notes_on_counts
 
 SHAPES = {'mmseg': ((800, 1280), (512, 2048)), 'mmpretrain': ((224, 224),)}
 
@@ -60,6 +60,6 @@ def main(argv: Sequence[str]) -> None:
         model = build(config)
         counts = [count(model, shape) for shape in shapes]
     if args.json:
-        print(json.dumps({'config': args.config, **to_json(counts)}, indent=2))
+        print(json.dumps({'config': args.config, **counts_as_dict(counts)}, indent=2))
     else:
         print(format_table(counts, args.attention_apart), '', *notes_on_counts(counts), sep='\n')

@@ -83,7 +83,7 @@ class Row:
         return done / self.matrix_rate
 
 
-def prepare(models: Mapping[str, nn.Module], setup: Setup) -> dict[str, nn.Module]:
+def ready_models(models: Mapping[str, nn.Module], setup: Setup) -> dict[str, nn.Module]:
     """Bring models to the device, into their mode and their way of execution.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .measure import MATRIX_SIZE, TRAINING, Row, Setup
-from .table import align, giga
+from .table import align_columns, giga
 
 MEASURED = ('model', 'shape', 'batch', 'images/s', 'ms', 'least', 'most', 'peak MiB')
 COLUMNS = (*MEASURED, 'multiply-adds', 'of matrix rate')
@@ -25,7 +25,7 @@ def headline(setup: Setup, machine: dict) -> str:
 
 def format_rows(rows: Sequence[Row]) -> str:
     """Return measurements as a table, one row each."""
-    return align([COLUMNS, *map(_cells, rows)])
+    return align_columns([COLUMNS, *map(_cells, rows)])
 
 
 def _cells(row: Row) -> list[str]:
@@ -113,7 +113,7 @@ def format_growth(rows: Sequence[Row]) -> str:
         return ''
     head = ['model', 'batch', 'quantity', 'exponent', 'of the last two']
     note = 'Exponent p of area^p, fitted to all sizes, and between the two largest.'
-    return '\n'.join([align([head, *lines]), '', note])
+    return '\n'.join([align_columns([head, *lines]), '', note])
 
 
 def exponents(areas: Sequence[float], values: Sequence[float]) -> tuple[float, float]:

@@ -31,7 +31,7 @@ def format_table(counts: Sequence[Count], attention_apart: bool = False) -> str:
         name = part.name if depth else f'{part.name} ({part.type})'
         figures = [giga(figure) for _, each in rows for figure in _figures(each, attention_apart)]
         lines.append(['  ' * depth + name, mega(part.parameters), *figures])
-    return align(lines)
+    return align_columns(lines)
 
 
 def _figures(part: Part, attention_apart: bool) -> list[int | None]:
@@ -42,7 +42,7 @@ def _figures(part: Part, attention_apart: bool) -> list[int | None]:
     return [part.multiply_adds, part.multiply_adds - part.attention]
 
 
-def align(lines: Sequence[Sequence[str]]) -> str:
+def align_columns(lines: Sequence[Sequence[str]]) -> str:
     """Return lines of cells as a table: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(
@@ -67,7 +67,7 @@ def notes_on_counts(counts: Sequence[Count]) -> list[str]:
     return lines
 
 
-def to_json(counts: Sequence[Count]) -> dict:
+def counts_as_dict(counts: Sequence[Count]) -> dict:
     """Return one model's counts as a dict of plain numbers, strings and lists.
 
     ``shapes`` holds [height, width] for each count; every ``multiply_adds`` and ``attention`` (the

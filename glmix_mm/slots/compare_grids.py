@@ -23,11 +23,11 @@ from ..models.slot_grid import SlotGrid
 from ..profiling.flops import count
 from ..profiling.memory import peak_bytes
 from ..profiling.report import MIB, number
-from ..profiling.table import align, giga
+from ..profiling.table import align_columns, giga
 from ..profiling.timing import time_in_turn
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from .assignments import blocks_of_stages, check_blocks, slot_assignments, slot_statistics
-from .draw_slots import add_model_options, load_backbone, prepare
+from .draw_slots import add_model_options, load_backbone, prepare_image
 from .slot_panel import Tile, arrange, compose, draw_strongest, resized
 
 GRIDS = ('8x8', '4x4', '16x16', '64', '28px')
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
 
     def work(path: Path, name: str) -> None:
         image = read_image(path)
-        images = prepare(image, config)
+        images = prepare_image(image, config)
         figures = compare_grids(backbone, images, grids, block, args.rounds)
         height, width = images.shape[2:]
         title = f'{path.name} at {height} x {width}, block {block}'
@@ -189,7 +189,7 @@ def format_figures(figures: Mapping[str, Figures]) -> str:
                 number(found.peak / MIB),
             ]
         )
-    return align(lines)
+    return align_columns(lines)
 
 
 def draw_grids(image: np.ndarray, figures: Mapping[str, Figures], title: str = '') -> np.ndarray:

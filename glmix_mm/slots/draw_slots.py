@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
 
     def draw(path: Path, name: str) -> None:
         image = read_image(path)
-        found = slot_assignments(backbone, prepare(image, config), blocks)
+        found = slot_assignments(backbone, prepare_image(image, config), blocks)
         for block, assignment in found.items():
             shares = assignment[0].numpy()
             target = args.out / f'{name}_block{block}.png'
@@ -115,7 +115,7 @@ def load_backbone(config: Mapping, arch: str, checkpoint: str | None = None) -> 
     return backbone.eval()
 
 
-def prepare(image: np.ndarray, config: Mapping) -> Tensor:
+def prepare_image(image: np.ndarray, config: Mapping) -> Tensor:
     """Scale and normalise an image as the config's test pipeline does; no padding is added.
 
     A shorter side of less than 32 pixels is scaled to 32, which backbones need.

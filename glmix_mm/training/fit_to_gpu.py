@@ -81,7 +81,7 @@ def fit_to_hardware(
         if budget.memory is None:
             plan = own_plan(cfg)
             step = prober.run(plan.each, timed=True)
-            lines = [f'{head}: {describe(step, plan.each)}']
+            lines = [f'{head}: {describe_step(step, plan.each)}']
             if cfg.get('launcher', 'none') == 'none':
                 lines += expected_length(cfg, plan, budget.gpus, images, step)
             return lines
@@ -89,11 +89,11 @@ def fit_to_hardware(
         steps = prober.run_two(timed=verify and not on_gpu)
         least = min(steps)
         fit = largest_fit(list(steps.values()), budget.memory)
-        lines = [f'{head}: {describe(step, size)}' for size, step in steps.items()]
+        lines = [f'{head}: {describe_step(step, size)}' for size, step in steps.items()]
         if fit < least:
             raise UserError(
                 f'--mem {budget.memory / GIB:g}: not even this fits at {height} x {width}: '
-                f'{describe(steps[least], least)}; a tenth stays free. Try --cfg-options '
+                f'{describe_step(steps[least], least)}; a tenth stays free. Try --cfg-options '
                 'model.backbone.with_cp=True (gradient checkpointing), a smaller scale in the '
                 'training pipeline, or a smaller backbone'
             )
@@ -101,7 +101,7 @@ def fit_to_hardware(
         measured = steps[max(steps)]
         if verify and on_gpu:
             measured = prober.run(plan.each, timed=True)
-            lines.append(f'The planned batch: {describe(measured, plan.each)}')
+            lines.append(f'The planned batch: {describe_step(measured, plan.each)}')
         lines += report(cfg, plan, budget, fit, images, measured)
         cfg.merge_from_dict(plan.settings)
         return lines
@@ -111,7 +111,7 @@ def fit_to_hardware(
             torch.cuda.empty_cache()
 
 
-def describe(step: Step | None, batch_size: int) -> str:
+def describe_step(step: Step | None, batch_size: int) -> str:
     """Say what a step took."""
     images = f'{batch_size} image{"s" if batch_size > 1 else ""}'
     if step is None:

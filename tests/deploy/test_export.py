@@ -25,7 +25,7 @@ from glmix_mm.cli import run
 from glmix_mm.config.load_config import load_config
 from glmix_mm.deploy import export
 from glmix_mm.deploy.compare_outputs import Exported
-from glmix_mm.deploy.settings import describe, find_task
+from glmix_mm.deploy.settings import find_task, runner_settings
 from glmix_mm.errors import UserError
 from glmix_mm.inference import predict
 from glmix_mm.models import DilateFormer
@@ -294,14 +294,14 @@ def test_settings_that_a_runner_does_not_know(tmp_path):
         find_task(found.model, found.cfg)
     found.model.test_cfg.mode = 'whole'
     with pytest.raises(UserError, match=r'--size 50 96: .* other sizes; give multiples of 32'):
-        describe(found.cfg, found.model, 'segmentation', ['a'], (50, 96))
+        runner_settings(found.cfg, found.model, 'segmentation', ['a'], (50, 96))
     other = load_config('semfpn_glnet_nano')
     with pytest.raises(UserError, match=r'--size 96 128: .* give 128 128 or more'):
-        describe(other, found.model, 'segmentation', ['a'], (96, 128))
+        runner_settings(other, found.model, 'segmentation', ['a'], (96, 128))
     other = load_config('imagenet/fcvit_tiny')
     with pytest.raises(UserError, match=r'--size 96 96: .* other sizes; give 224 224'):
-        describe(other, None, 'classification', ['a'], (96, 96))
+        runner_settings(other, None, 'classification', ['a'], (96, 96))
     cfg = found.cfg.copy()
     cfg.test_dataloader.dataset.pipeline[1] = ConfigDict(type='Pad', size=(1, 1))
     with pytest.raises(UserError, match=r"the test pipeline has \{'type': 'Pad'"):
-        describe(cfg, found.model, 'segmentation', ['a'], None)
+        runner_settings(cfg, found.model, 'segmentation', ['a'], None)

@@ -12,7 +12,7 @@ from torch import nn
 from glmix_mm.errors import UserError
 from glmix_mm.models import FCViT, GLNet
 from glmix_mm.profiling import count, measure, report
-from glmix_mm.profiling.measure import Row, Setup, make_step, prepare
+from glmix_mm.profiling.measure import Row, Setup, make_step, ready_models
 from glmix_mm.profiling.model_list import load_model, load_models
 from glmix_mm.profiling.plot import draw
 from glmix_mm.profiling.timing import Timing
@@ -108,7 +108,7 @@ def test_matrix_product_is_one_of_its_type(dtype):
 def test_modes_and_types(mode, dtype, expected):
     model = Recorder()
     setup = Setup(CPU, dtype, mode)
-    prepare({'r': model}, setup)
+    ready_models({'r': model}, setup)
     make_step(model, torch.ones(1, 3, 4, 4), setup)()
     assert model.log == [expected]
 
@@ -139,7 +139,7 @@ def test_execution(execution, expected):
     whole = Whole()
     whole.backbone = Recorder()
     for model, inner in ((Recorder(), None), (whole, whole.backbone)):
-        prepare({'r': model}, Setup(CPU, execution=execution))
+        ready_models({'r': model}, Setup(CPU, execution=execution))
         assert (inner or model).log == [expected]
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_measured():
     ]
     for model, setup, message in setups:
         with pytest.raises(UserError, match=message):
-            prepare({'x': model}, setup)
+            ready_models({'x': model}, setup)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_whole_models(name):
     rows = []
     for mode in ('eval', 'train'):
         setup = Setup(CPU, mode=mode, rounds=1)
-        rows += measure.measure(prepare({'r': model}, setup), {'r': 1}, (64, 96), 2, setup)
+        rows += measure.measure(ready_models({'r': model}, setup), {'r': 1}, (64, 96), 2, setup)
     assert [row.timing.error for row in rows] == ['', '']
     assert all(row.peak > 0 for row in rows)
     assert rows[0].share and rows[1].share is None
@@ -175,7 +175,7 @@ def test_a_training_step_of_a_whole_model_reaches_every_weight(name):
     for key, weight in model.named_parameters():
         weight.register_hook(lambda grad, key=key: reached.add(key))
     setup = Setup(CPU, mode='train')
-    make_step(prepare({'r': model}, setup)['r'], torch.randn(1, 3, 64, 96), setup)()
+    make_step(ready_models({'r': model}, setup)['r'], torch.randn(1, 3, 64, 96), setup)()
     assert reached == {key for key, _ in model.named_parameters()}
 
 

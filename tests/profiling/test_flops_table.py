@@ -1,7 +1,7 @@
 import json
 
 from glmix_mm.profiling import Count, Part
-from glmix_mm.profiling.table import format_table, notes_on_counts, to_json
+from glmix_mm.profiling.table import counts_as_dict, format_table, notes_on_counts
 
 
 def model(shape, scale):
@@ -51,7 +51,9 @@ def test_table_without_attention():
 
 
 def test_json():
-    result = json.loads(json.dumps(to_json([model((800, 1280), 1), model((1600, 1280), 10)])))
+    result = json.loads(
+        json.dumps(counts_as_dict([model((800, 1280), 1), model((1600, 1280), 10)]))
+    )
     assert list(result) == [
         'shapes',
         'name',

@@ -13,7 +13,7 @@ from glmix_mm.models import GLNet
 from glmix_mm.profiling import count
 from glmix_mm.slots import compare_grids, draw_slots
 from glmix_mm.slots.assignments import slot_assignments, slot_statistics
-from glmix_mm.slots.draw_slots import prepare
+from glmix_mm.slots.draw_slots import prepare_image
 
 GRIDS = {'8x8': (8, 8), '24': dict(slots=24), '20px': dict(cell=20)}
 
@@ -44,7 +44,7 @@ def test_table_and_picture(call, folder, tmp_path):
     assert lines[0] == 'photo.png at 64 x 96, block 1'
     assert lines[5] == str(tmp_path / 'photo_block1.png')
     assert Image.open(tmp_path / 'photo_block1.png').size[0] > 1000
-    images = prepare(cv2.imread(str(folder / 'photo.png'))[..., ::-1], {})
+    images = prepare_image(cv2.imread(str(folder / 'photo.png'))[..., ::-1], {})
     first = None
     for line, (name, grid) in zip(lines[2:5], GRIDS.items(), strict=True):
         model = GLNet('nano', slot_grid=grid).eval()

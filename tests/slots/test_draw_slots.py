@@ -12,7 +12,7 @@ from glmix_mm.cli import run
 from glmix_mm.config.load_config import load_config
 from glmix_mm.models import GLNet
 from glmix_mm.slots import draw_slots
-from glmix_mm.slots.draw_slots import prepare, scale_of
+from glmix_mm.slots.draw_slots import prepare_image, scale_of
 
 
 @pytest.fixture(scope='module')
@@ -98,8 +98,8 @@ def test_images_are_prepared_as_in_tests(photos):
     assert [*scale_of(config)] == [2048, 512]
     assert [*scale_of({})] == [1333, 800]
     image = np.full((50, 100, 3), (255, 0, 0), np.uint8)
-    images = prepare(image, config)
+    images = prepare_image(image, config)
     assert images.shape == (1, 3, 512, 1024)
     expected = [(255 - 123.675) / 58.395, -116.28 / 57.12, -103.53 / 57.375]
     np.testing.assert_allclose(images[0, :, 7, 9], expected, rtol=1e-5)
-    assert prepare(np.zeros((3, 900, 3), np.uint8), {}).shape == (1, 3, 32, 1333)
+    assert prepare_image(np.zeros((3, 900, 3), np.uint8), {}).shape == (1, 3, 32, 1333)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import widen
+from .widen import widen
 
 
 def ms_deform_attn_forward(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .precision import widen
+from .widen import widen
 
 
 class Geometry(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import widen
+from .widen import widen
 
 
 def sigmoid_focal_loss_forward(

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .precision import widen
+from .widen import widen
 
 NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 

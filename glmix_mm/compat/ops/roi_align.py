@@ -8,7 +8,7 @@ from torch import Tensor
 from glmix_mm.errors import UserError
 
 from . import roi_align_rows
-from .precision import widen
+from .widen import widen
 
 AVERAGE = 1
 SWITCH = 'GLMIX_ROI_ALIGN'  # 'torchvision' computes the same, bit for bit, as a compiled mmcv

@@ -7,7 +7,7 @@ differ and this one is written out in torch.
 import torch
 from torch import Tensor
 
-from .precision import widen
+from .widen import widen
 
 
 def roi_pool_forward(
