@@ -2,8 +2,10 @@
 
 import copy
 import os
+import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from mmengine.config import Config
@@ -14,6 +16,8 @@ from ..utils.messages import did_you_mean, one_line
 from .config_keys import ENTRIES, OLD_KEYS, refuse_dead_keys, refuse_unread_arguments
 
 ENDINGS = ('.py', '.json', '.yaml', '.yml')
+SCOPE = re.compile(r"(, )?'_scope_': '\w+'")  # which mmengine adds to some copies
+SHOWN = 4  # places that a message names
 # What mmengine raises for an option that does not fit the config's structure.
 MERGE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -101,11 +105,29 @@ def _merge(cfg: Config, options: Mapping, name: str) -> None:
             raise UserError(
                 f'--cfg-options {key}: {name} has no entry {entry!r}{did_you_mean(entry, known)}'
             )
+        if entry not in ENTRIES:  # the entries that it went into have their own copies
+            read = {key: value for key, value in cfg.items() if key in ENTRIES}
+            used = ', '.join(islice(_places(read, cfg[entry]), SHOWN))
+            raise UserError(
+                f'--cfg-options {key}: {entry} is a variable of the config, which nothing reads '
+                f'any more; set the entries that it went into'
+                + (f', such as {used}' if used else '')
+            )
     try:
         cfg.merge_from_dict(dict(options))
     except MERGE_ERRORS as error:
         keys = [key for key in options if not _fits(cfg, key, options[key])] or options
         raise UserError(f'--cfg-options {" ".join(keys)}: {name}: {_reason(error)}') from error
+
+
+def _places(node: object, value: object, path: str = '') -> Iterator[str]:
+    """Yield the full keys in a nest that hold a value: a text, a list or a dict."""
+    same = node == value or SCOPE.sub('', repr(node)) == SCOPE.sub('', repr(value))
+    if path and same and isinstance(value, (str, list, tuple, dict)):
+        yield path
+    elif isinstance(node, (dict, list, tuple)):
+        for key, inner in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _places(inner, value, f'{path}.{key}' if path else str(key))
 
 
 def _fits(cfg: Config, key: str, value: object) -> bool:

@@ -132,6 +132,8 @@ def test_options_change_settings():
     ('options', 'expected'),
     [
         ({'modle.backbone.arch': '9g'}, r"no entry 'modle'; did you mean model"),
+        ({'data_root': 'x'}, 'train_dataloader.dataset.data_root'),
+        ({'train_pipeline.0.x': 1}, 'such as train_dataloader.dataset.pipeline'),
         ({'train_cfg.max_epochs.first': 1}, r'train_cfg.max_epochs.first: .*max_epochs'),
         ({'train_dataloader.dataset.pipeline.99.scale': 1}, r'99.scale: .*99 exceeds'),
     ],
