@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 
 from .config.load_config import load_config
-from .config.plan import apply_data_root
+from .config.plan import TrainOptions, prepare
 from .data.dataset_checks import check_datasets
 from .data.demo_set import (
     DEMO_CLASSES,
@@ -148,12 +148,10 @@ def run_demo(
     what, work_dir = TASKS[task], Path(work_dir).absolute()
     out = work_dir / task
     cfg = load_config(what.config, options)
-    cfg.work_dir, cfg.launcher = str(out), 'none'
     with disk_guard(str(work_dir)):
         root = write_demo_dataset(data_root or work_dir / 'data')
         print(f'Data: {root} ({time.monotonic() - start:.0f} s)', flush=True)
-        apply_data_root(cfg, str(root))
-        notes: list[str] = []
+        notes = prepare(cfg, TrainOptions(work_dir=str(out), data_root=str(root)))
         check_datasets(cfg, ['train', 'val'], notes.append)
         torch.set_num_threads(THREADS)
         print(f'Training: {what.title}; log in {out}', flush=True)

@@ -1,230 +1,207 @@
-"""What the options of the command lines change in a config."""
+"""The plan of a run: every edit that a command makes to a config, in order.
 
-import importlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
+Commands load a config, have it prepared here, check data and checkpoints, and then say from which
+file the run starts. Nothing else changes it. ``glmix config`` prints what comes out.
+"""
 
-from mmengine.config import Config, ConfigDict
-from mmengine.device import get_device
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from ..errors import UserError
-from ..utils.nested import SPLITS, nested_dicts, unwrap
+from mmengine.config import Config
 
-KERNEL_CACHES = ('ONEDNN_PRIMITIVE_CACHE_CAPACITY', 'LRU_CACHE_CAPACITY')
-KERNELS = '100'
-CHECKED_METRICS = dict(CocoMetric='CheckedCocoMetric', VOCMetric='CheckedVOCMetric')
+from .classes import Found, use_found
+from .data_root import apply_data_root
+from .edits import (
+    enable_amp,
+    enable_auto_scale_lr,
+    from_scratch,
+    match_by_name,
+    set_randomness,
+    set_work_dir,
+    use_checked_metrics,
+)
+from .ignored_label import share_ignored_label
+from .strategy_edits import fit_strategy
+from .test_edits import (
+    leave_out_averaging,
+    leave_out_labels,
+    save_pictures,
+    save_predictions,
+    score,
+    use_augmentation,
+)
+from .train_edits import keep_last_checkpoint, use_exact_loop
 
 
-def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """Set the folder for logs and checkpoints: the option's, the config's, or work_dirs/NAME."""
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
+@dataclass(frozen=True)
+class Options:
+    """What a command line asks of a config.
+
+    Attributes:
+        launcher: what started the processes.
+        work_dir: folder for logs and checkpoints.
+        data_root: folder of the data set.
+        read_classes: finds the files and classes of the config's data set, to be used for it.
+    """
+
+    launcher: str = 'none'
+    work_dir: str | None = None
+    data_root: str | None = None
+    read_classes: Callable[[Config], Found] | None = None
 
 
-def set_randomness(cfg: Config, seed: int | None, deterministic: bool) -> None:
-    """Set the seed, and whether each operation must give the same in each run.
+@dataclass(frozen=True)
+class TrainOptions(Options):
+    """What ``glmix train`` asks.
+
+    Attributes:
+        seed: of everything random.
+        deterministic: whether each run with the same seed gives the same bits.
+        from_scratch: whether to leave out pretrained weights.
+        amp: whether to train in mixed precision.
+        auto_scale_lr: whether the learning rate follows the batch size.
+    """
+
+    seed: int | None = None
+    deterministic: bool = False
+    from_scratch: bool = False
+    amp: bool = False
+    auto_scale_lr: bool = False
+
+
+@dataclass(frozen=True)
+class TestOptions(Options):
+    """What ``glmix test`` asks.
+
+    Attributes:
+        out: where to save predictions.
+        read_ids: returns the numbers of a data set's categories, by name, for ``out``.
+        show_dir: folder for pictures.
+        tta: whether to use the config's test-time augmentation.
+        fuse: whether the backbone is fused.
+        quiet: whether the screen gets warnings and scores alone.
+    """
+
+    __test__ = False  # pytest would collect it
+
+    out: str | None = None
+    read_ids: Callable[[Config], Mapping] = lambda cfg: {}
+    show_dir: str | None = None
+    tta: bool = False
+    fuse: bool = False
+    quiet: bool = False
+
+
+def train_options(args: Namespace, read_classes: Callable[[Config], Found] | None) -> TrainOptions:
+    """Return the options of ``glmix train`` from parsed arguments.
+
+    Args:
+        args: of a parser with :func:`~glmix_mm.utils.arguments.add_train_options`.
+        read_classes: what ``--classes-from-data`` calls.
+    """
+    return TrainOptions(
+        launcher=args.launcher,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        read_classes=read_classes if args.classes_from_data else None,
+        seed=args.seed,
+        deterministic=args.deterministic,
+        from_scratch=args.from_scratch,
+        amp=args.amp,
+        auto_scale_lr=args.auto_scale_lr,
+    )
+
+
+def test_options(args: Namespace, read_ids: Callable[[Config], Mapping]) -> TestOptions:
+    """Return the options of ``glmix test`` from parsed arguments.
+
+    Args:
+        args: of a parser with :func:`~glmix_mm.utils.arguments.add_test_options`.
+        read_ids: returns the numbers of a data set's categories, by name.
+    """
+    return TestOptions(
+        launcher=args.launcher,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        out=args.out,
+        read_ids=read_ids,
+        show_dir=args.show_dir,
+        tta=args.tta,
+        fuse=args.fuse,
+        quiet=not args.debug,
+    )
+
+
+test_options.__test__ = False
+
+
+def prepare(cfg: Config, options: Options) -> list[str]:
+    """Change a config as a command line asks, and name this package's classes in it.
+
+    Args:
+        cfg: as :func:`~glmix_mm.config.load_config.load_config` returns it.
+        options: of the command; those of :class:`Options` alone prepare the data sets.
+
+    Returns:
+        What there is to say about it.
 
     Raises:
-        UserError: the seed is negative.
+        UserError: an option does not suit the config.
     """
-    if seed is not None and not 0 <= seed < 2**31:
-        raise UserError(f'--seed {seed}: expected a number from 0 to {2**31 - 1}')
-    changes = {} if seed is None else dict(seed=seed)
-    if deterministic:
-        changes['deterministic'] = True
-        # CUDA's matrix products ask for this; it is read when the first of them runs.
-        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    if changes:
-        cfg.randomness = dict(cfg.get('randomness') or {}, **changes)
+    cfg.launcher = options.launcher
+    set_work_dir(cfg, options.work_dir)
+    if options.data_root:
+        apply_data_root(cfg, options.data_root)
+    notes = share_ignored_label(cfg)
+    if options.read_classes:
+        notes = [*use_found(cfg, options.read_classes(cfg)), *notes]
+    match_by_name(cfg)
+    use_checked_metrics(cfg)
+    if isinstance(options, TrainOptions):
+        _prepare_training(cfg, options)
+    if isinstance(options, TestOptions):
+        _prepare_test(cfg, options)
+    return notes
 
 
-def bound_kernel_caches() -> None:
-    """On a CPU, let PyTorch keep the kernels of 100 shapes, unless the user said otherwise.
-
-    Its own 1024 fill up where every image has another size, and none of them is used again. They
-    are read when the first kernel is made.
-    """
-    if get_device() == 'cpu':
-        for name in KERNEL_CACHES:
-            os.environ.setdefault(name, KERNELS)
-
-
-def require(cfg: Config, module: str) -> None:
-    """Add a module to the config's custom imports, so that its dump works in any other tool."""
-    imports = cfg.get('custom_imports') or dict(imports=[])
-    names = imports['imports']
-    names = [names] if isinstance(names, str) else list(names)
-    if module not in names:
-        cfg.custom_imports = dict(imports, imports=[*names, module])
+def _prepare_training(cfg: Config, options: TrainOptions) -> None:
+    set_randomness(cfg, options.seed, options.deterministic)
+    if options.from_scratch:
+        from_scratch(cfg)
+    if options.amp:
+        enable_amp(cfg)
+    if options.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    keep_last_checkpoint(cfg)
+    use_exact_loop(cfg)
 
 
-def register(cfg: Config, module: str) -> None:
-    """Import a module that registers what the config names, and have others of its dump do so."""
-    importlib.import_module(module)
-    require(cfg, module)
+def _prepare_test(cfg: Config, options: TestOptions) -> None:
+    leave_out_labels(cfg)
+    if options.out:
+        save_predictions(cfg, options.out, options.read_ids)
+    if options.show_dir:
+        save_pictures(cfg, options.show_dir)
+    if options.fuse:
+        leave_out_averaging(cfg)
 
 
-def use_checked_metrics(cfg: Config) -> None:
-    """Score with this package's metrics where mmdet's take the defaults for granted."""
-    for metric in nested_dicts([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
-        kind = str(metric.get('type')).removeprefix('mmdet.')
-        if kind in CHECKED_METRICS:
-            metric['type'] = CHECKED_METRICS[kind]
-            register(cfg, 'glmix_mm.inference.metrics')
-
-
-def match_by_name(cfg: Config) -> None:
-    """Number the classes of COCO's json files by their names, not in the order of each file."""
-    for split in SPLITS:
-        loader = cfg.get(f'{split}_dataloader')
-        for dataset in unwrap(loader.dataset) if loader else ():
-            if str(dataset.get('type')).removeprefix('mmdet.') == 'CocoDataset':
-                dataset['type'] = 'CocoDatasetByName'
-                register(cfg, 'glmix_mm.data.coco_by_name')
-
-
-def enable_amp(cfg: Config) -> None:
-    """Train in mixed precision: what suits the GPU, bfloat16 on a CPU.
-
-    Raises:
-        UserError: the config's optimizer wrapper is of an unknown type.
-    """
-    wrapper = cfg.optim_wrapper
-    known = ('OptimWrapper', 'AmpOptimWrapper', 'AutoAmpOptimWrapper')
-    if wrapper.get('type', 'OptimWrapper') not in known:
-        raise UserError(
-            f'--amp: {cfg.filename} has optim_wrapper.type={wrapper.type!r}; '
-            f'expected one of {", ".join(known)}'
-        )
-    wrapper.type = 'AutoAmpOptimWrapper'
-    if wrapper.get('dtype') == 'float32':
-        del wrapper.dtype
-    if get_device() == 'cpu':
-        wrapper.setdefault('dtype', 'bfloat16')
-    require(cfg, 'glmix_mm.training.amp')
-
-
-def enable_auto_scale_lr(cfg: Config) -> None:
-    """Let mmengine scale the learning rate with the batch size.
-
-    Gradient accumulation counts: a batch is what one step of the optimizer sees.
-
-    Raises:
-        UserError: the config does not say which batch size its learning rate is for.
-    """
-    base = base_batch_size(cfg, '--auto-scale-lr')
-    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
-    cfg.auto_scale_lr = dict(enable=True, base_batch_size=base / counts if counts > 1 else base)
-
-
-def base_batch_size(cfg: Config, option: str) -> int:
-    """Return how many images a step the config's learning rate is for.
+def finish_training(cfg: Config, gpus: int = 1) -> None:
+    """Change a prepared config to train with the strategy that it names.
 
     Args:
         cfg: the config.
-        option: what needs it, for the message.
+        gpus: how many processes are planned, where this one was not started as one of several.
 
     Raises:
-        UserError: the config does not say.
+        UserError: the strategy can't do what the config asks for.
     """
-    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-    if not base:
-        raise UserError(
-            f'{option}: {cfg.filename} does not say for which batch size its learning rate '
-            'is; give it as --cfg-options auto_scale_lr.base_batch_size=16'
-        )
-    return base
+    fit_strategy(cfg, cfg.launcher != 'none' or gpus > 1)
 
 
-def from_scratch(cfg: Config) -> None:
-    """Drop every pretrained checkpoint from the model's config, and ``load_from``."""
-    drop_pretrained(cfg.model)
-    cfg.load_from = None
-
-
-def drop_pretrained(model: ConfigDict) -> None:
-    """Drop every pretrained checkpoint from a model's config."""
-    for settings in nested_dicts(model):
-        inits = settings.get('init_cfg') or []
-        inits = [inits] if isinstance(inits, dict) else inits
-        kept = [init for init in inits if init.get('type') != 'Pretrained']
-        if len(kept) < len(inits):
-            settings['init_cfg'] = kept or None
-        if 'pretrained' in settings:  # mmseg's older way
-            settings['pretrained'] = None
-
-
-def pretrained_checkpoints(model: ConfigDict) -> Iterator[str]:
-    """Yield the checkpoints that the ``init_cfg`` entries of a model's config name."""
-    for settings in nested_dicts(model):
-        if settings.get('type') == 'Pretrained':
-            yield settings['checkpoint']
-
-
-def apply_data_root(cfg: Config, root: str) -> None:
-    """Point every data set of the config, and its evaluators, at a folder.
-
-    Args:
-        cfg: the config; its ``data_root`` entries and the evaluators' ``ann_file`` change.
-        root: a folder in the layout that the config expects, or one that holds such a folder
-            under the name that the config's own ``data_root`` ends with (``coco``,
-            ``ADEChallengeData2016``, ``ade/ADEChallengeData2016`` or ``imagenet`` in the shipped
-            configs).
-
-    Raises:
-        UserError: no such folder, or a path in the config is not relative to its ``data_root``.
-    """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        found = 'is not a folder' if folder.exists() else 'no such folder'
-        raise UserError(f'--data-root {root}: {found} ({folder.absolute()})')
-    for split in SPLITS:
-        moved = {}
-        loader = cfg.get(f'{split}_dataloader')
-        for dataset in unwrap(loader.dataset) if loader else ():
-            old = dataset.get('data_root') or ''
-            moved[old] = dataset['data_root'] = str(_locate(folder, dataset))
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-            if evaluator.get('ann_file'):
-                evaluator['ann_file'] = _move(evaluator['ann_file'], moved)
-
-
-def _locate(folder: Path, dataset: ConfigDict) -> Path:
-    """Return the folder, or the one within it, that holds most of what the data set names."""
-    prefixes = dataset.get('data_prefix') or {}
-    prefixes = prefixes.values() if isinstance(prefixes, dict) else [prefixes]
-    named = [dataset.get('ann_file'), dataset.get('split'), *prefixes]
-    named = [Path(path) for path in named if path]
-    if any(path.is_absolute() for path in named):
-        raise UserError(
-            f'--data-root {folder} cannot move {dataset.type}: its ann_file and data_prefix must '
-            f'be relative to data_root, found {", ".join(map(str, named))}'
-        )
-    parts = Path(dataset.get('data_root') or '').parts
-    inner = [folder.joinpath(*parts[-n:]) for n in (1, 2) if len(parts) >= n]
-    # Where nothing lies as named, a data set's own folder goes before the one that holds several.
-    return max(
-        [folder, *inner],
-        key=lambda root: (
-            sum((root / path).exists() for path in named),
-            root != folder and root.is_dir(),
-        ),
-    )
-
-
-def _move(path: str, moved: dict[str, str]) -> str:
-    """Return a path below an old data root as one below the new."""
-    for old, new in moved.items():
-        if path.startswith(f'{new}/'):  # moved already: val and test share their evaluator
-            return path
-        if path.startswith(old):
-            return str(Path(new) / path.removeprefix(old).lstrip('/'))
-    raise UserError(
-        f"--data-root: the evaluator's ann_file {path} is not below the data set's data_root "
-        f'{" or ".join(moved)}; set val_evaluator.ann_file and test_evaluator.ann_file with '
-        '--cfg-options instead'
-    )
+def finish_test(cfg: Config, options: TestOptions, checkpoint: str) -> None:
+    """Change a prepared config to score a checkpoint, once that is known to fit its model."""
+    score(cfg, checkpoint, options.quiet)
+    if options.tta:
+        use_augmentation(cfg)  # which wraps the model

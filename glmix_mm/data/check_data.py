@@ -8,16 +8,15 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..config.load_config import load_config
-from ..config.plan import apply_data_root, match_by_name
+from ..config.plan import Options, prepare
 from ..errors import UserError
 from ..utils.arguments import OptionsAction
 from ..utils.commands import spelled
 from ..utils.nested import SPLITS
 from ..utils.registry_errors import config_mistakes
-from .classes_from_data import classes_from_data, suiting_config
+from .classes_from_data import read_classes, suiting_config
 from .coco_checks import CocoFiles
 from .dataset_checks import Known, check_datasets
-from .ignored_label import share_ignored_label
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,11 +46,10 @@ def main(argv: Sequence[str]) -> None:
     name = suiting_config(folder) if folder.is_dir() else args.data
     cfg = load_config(name, args.cfg_options)
     root = str(folder) if folder.is_dir() else args.data_root
-    if root:
-        apply_data_root(cfg, root)
-    if folder.is_dir() or args.classes_from_data:
-        for note in classes_from_data(cfg):
-            print(note, flush=True)
+    own = folder.is_dir() or args.classes_from_data
+    options = Options(data_root=root, read_classes=read_classes if own else None)
+    for note in prepare(cfg, options):
+        print(note, flush=True)
     with config_mistakes(cfg.filename):
         check(cfg)
     if folder.is_dir():
@@ -65,9 +63,6 @@ def check(cfg: Config) -> None:
     Raises:
         UserError: there is something to fix.
     """
-    for note in share_ignored_label(cfg):
-        print(note, flush=True)
-    match_by_name(cfg)
     if not any(cfg.get(f'{split}_dataloader') for split in SPLITS):
         raise UserError(
             f'{cfg.filename}: has no train_dataloader, val_dataloader or test_dataloader, so no '

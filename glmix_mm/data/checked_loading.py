@@ -10,10 +10,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from ..config.ignored_label import IGNORED
 from ..errors import UserError
 from ..utils.image_files import decode_image, read_bytes
 
-IGNORED = 255  # by default
 LARGEST = 255  # label, of a byte
 WIDE = ('I', 'F')  # Pillow's modes of more than a byte a pixel
 # The keys under which a data set tells the loading of labels its classes and what is ignored.

@@ -9,24 +9,24 @@ from the names of the folders of images (classification).
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
+from ..config.classes import Found, datasets_of
+from ..config.ignored_label import IGNORED
 from ..errors import UserError
-from ..utils.nested import SPLITS, nested_dicts, unwrap
-from ..utils.palette import distinct_colours
+from ..utils.messages import some
+from ..utils.nested import SPLITS
 from ..utils.pictures import ENDINGS
-from .checked_loading import IGNORED
 from .coco_checks import read_coco
-from .dataset_checks import heads_classes
 from .formats import describe_format
-from .ignored_label import share_ignored_label
 from .label_statistics import refuse_other_archives, sample
-from .paths import Place, read_lines, some, with_slashes
+from .paths import Place, read_lines, with_slashes
 from .statistics import of_all
 
 CLASSES = 'classes.txt'
@@ -59,99 +59,32 @@ DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
 INSTANCES = 'maskrcnn_glnet_4g_1x'
 SEGMENTATION = 'semfpn_glnet_4g_80k'
 CLASSIFICATION = '_base_/finetune/classifier'
-FEW = 2000  # images; up to so many, the recipes above would end before they have learned
-FOR_FEW = {
-    DETECTION: '_base_/finetune/detector',
-    INSTANCES: '_base_/finetune/instances',
-    SEGMENTATION: '_base_/finetune/segmentor',
-}
 
 
-def classes_from_data(cfg: Config) -> list[str]:
-    """Set paths, classes and every ``num_classes`` of a config to those of its data set.
+def read_classes(cfg: Config) -> Found:
+    """Find the files and the classes of a config's data set; the config stays as it is.
 
     Args:
-        cfg: a detector's or segmentor's config; its ``data_root`` is the data set's folder.
-
-    Returns:
-        What was found, to be told.
+        cfg: a detector's, segmentor's or classifier's config; its ``data_root`` is the data set's
+            folder.
 
     Raises:
         UserError: there are no such files, no names, or labels that do not go with the names.
     """
+    readers = dict(mmdet=_read_coco, mmseg=_read_label_maps, mmpretrain=_read_image_folders)
     scope = cfg.get('default_scope')
-    if scope == 'mmdet':
-        classes, notes = _use_coco(cfg)
-    elif scope == 'mmseg':
-        classes, notes = _use_label_maps(cfg)
-    elif scope == 'mmpretrain':
-        classes, notes = _use_image_folders(cfg)
-    else:
+    if scope not in readers:
         raise UserError(
             f'--classes-from-data: {cfg.filename} is for {scope}; only the classes of detectors '
             "(COCO's json), segmentors (label maps) and classifiers (folders of images) are read"
         )
-    set_classes(cfg, classes)
-    return [*notes, f'{len(classes)} classes: {some(classes, SHOWN)}']
-
-
-def set_classes(cfg: Config, classes: Sequence[str]) -> None:
-    """Set the classes of every data set, and ``num_classes`` of every head.
-
-    Raises:
-        UserError: a loss weighs another number of classes.
-    """
-    palette = [tuple(colour) for colour in distinct_colours(len(classes))]
-    for dataset in _datasets(cfg):
-        dataset['metainfo'] = dict(classes=tuple(classes), palette=palette)
-    for settings in nested_dicts(cfg.model):
-        if 'num_stuff_classes' in settings:  # what is read here are things
-            settings.update(num_things_classes=len(classes), num_stuff_classes=0)
-    keys = [key for key, _ in heads_classes(cfg.model, 'model')]
-    cfg.merge_from_dict({key: len(classes) for key in keys})
-    for settings in nested_dicts(cfg.model):
-        weights = settings.get('class_weight')
-        if isinstance(weights, (list, tuple)):
-            settings['class_weight'] = _fit_weights(weights, len(classes), settings, cfg)
-    for preprocessor in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')):
-        if preprocessor and 'num_classes' in preprocessor:
-            preprocessor['num_classes'] = len(classes)
-    if cfg.get('default_scope') == 'mmpretrain':  # detectors' assigners have another topk
-        _count_in_metrics(cfg, len(classes))
-
-
-def _count_in_metrics(cfg: Config, count: int) -> None:
-    """Let losses and metrics count so many classes, and no rank beyond them."""
-    evaluators = [cfg.get(f'{split}_evaluator') for split in SPLITS]
-    for settings in nested_dicts([cfg.model, *evaluators]):
-        topk = settings.get('topk', 1)
-        topk = topk if isinstance(topk, (list, tuple)) else [topk]
-        if max(topk) > count:
-            settings['topk'] = tuple(k for k in topk if k <= count) or (1,)
-        if 'num_classes' in settings:
-            settings['num_classes'] = count
-
-
-def _fit_weights(weights: Sequence[float], count: int, settings: dict, cfg: Config) -> list[float]:
-    """Return the weights of a loss for so many classes, and its own of the background behind.
-
-    Raises:
-        UserError: they tell classes apart, and there are more or fewer of them.
-    """
-    # Detectors' softmax losses weigh the background as well.
-    if len(weights) - count in (0, 1):
-        return list(weights)
-    first, *others, last = weights
-    if set(others) <= {first}:
-        return [first] * count + [last]
-    raise UserError(
-        f'{settings.get("type")}.class_weight of {cfg.filename} has {len(weights)} '
-        f'weights, but the data have {count} classes; set as many, or None'
-    )
+    found = readers[scope](cfg)
+    count = f'{len(found.classes)} classes: {some(found.classes, SHOWN)}'
+    return replace(found, notes=[*found.notes, count])
 
 
 def suiting_config(folder: Path) -> str:
-    """Return the name of a config for the data set in a folder, and for its number of images.
+    """Return the name of a config for the data set in a folder.
 
     Raises:
         UserError: the folder holds neither of the layouts known here.
@@ -160,13 +93,10 @@ def suiting_config(folder: Path) -> str:
     if found:
         content = read_coco(str(folder / found[0]), Place('train', str(folder)))
         boxes = content.get('annotations') or []
-        masks = boxes and all(box.get('segmentation') for box in boxes)
-        name = INSTANCES if masks else DETECTION
-        return FOR_FEW[name] if len(content['images']) <= FEW else name
-    other, pair = describe_format(folder), _find_pair(folder, 'train')
-    if pair and "YOLO's" not in other:
-        images = islice((folder / pair[0]).rglob('*'), FEW + 1)
-        return FOR_FEW[SEGMENTATION] if len(list(images)) <= FEW else SEGMENTATION
+        return INSTANCES if boxes and all(box.get('segmentation') for box in boxes) else DETECTION
+    other = describe_format(folder)
+    if _find_pair(folder, 'train') and "YOLO's" not in other:
+        return SEGMENTATION
     if other:
         raise UserError(f'{folder.absolute()}: {other}')
     if _find_folders(folder, 'train'):
@@ -179,14 +109,8 @@ def suiting_config(folder: Path) -> str:
     raise UserError(f'{folder.absolute()}: {expected}')
 
 
-def _datasets(cfg: Config, *splits: str) -> Iterator[ConfigDict]:
-    for split in splits or SPLITS:
-        loader = cfg.get(f'{split}_dataloader')
-        yield from unwrap(loader.dataset) if loader else ()
-
-
 def _root(cfg: Config) -> Path:
-    return Path(next(_datasets(cfg, 'train')).get('data_root') or '.')
+    return Path(next(datasets_of(cfg, 'train')).get('data_root') or '.')
 
 
 def _own_root(cfg: Config, dataset: ConfigDict) -> Path:
@@ -206,24 +130,22 @@ def _require_same(first: Path, classes: Sequence[str], root: Path, others: Seque
         )
 
 
-def _use_coco(cfg: Config) -> tuple[list[str], list[str]]:
-    """Set the data sets' and evaluators' paths; return the categories' names, and notes."""
+def _read_coco(cfg: Config) -> Found:
+    """Find the annotation files and images of all splits, and the categories' names."""
+    settings: list[dict] = []
     files: dict[str, list[str]] = {}
     for split in SPLITS:
-        for dataset in _datasets(cfg, split):
+        for dataset in datasets_of(cfg, split):
             _require_coco(split, dataset)
             root = _own_root(cfg, dataset)
-            files.setdefault(split, []).append(str(root / _place_coco(root, split, dataset)))
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-            if evaluator.get('ann_file'):
-                evaluator['ann_file'] = files[split][-1]
+            settings.append(_place_coco(root, split, dataset))
+            files.setdefault(split, []).append(str(root / settings[-1]['ann_file']))
     notes = [f'Classes from {" and ".join(dict.fromkeys(files["train"]))}']
     names = {path: _category_names(path, notes) for path in files['train']}
     first, classes = next(iter(names.items()))
     for path, others in names.items():
         _require_same(Path(first), sorted(classes), Path(path), sorted(others))
-    return classes, notes
+    return Found(classes, notes, settings, {split: paths[-1] for split, paths in files.items()})
 
 
 def _category_names(path: str, notes: list[str]) -> list[str]:
@@ -281,19 +203,18 @@ def _require_coco(split: str, dataset: ConfigDict) -> None:
     )
 
 
-def _place_coco(root: Path, split: str, dataset: ConfigDict) -> str:
-    """Set where a data set's annotations and images are; return its annotation file."""
+def _place_coco(root: Path, split: str, dataset: ConfigDict) -> dict:
+    """Return where a data set's annotations and images are."""
     prefix = dataset.get('data_prefix') or {}
     named = root / (dataset.get('ann_file') or ''), root / (prefix.get('img') or '')
-    if not (named[0].is_file() and named[1].is_dir() and any(named[1].iterdir())):
-        found = _find_annotations(root, split)
-        if found is None:
-            other = describe_format(root) if split == 'train' else ''
-            expected = other or _expected(split, ANNOTATIONS)
-            raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
-        dataset['ann_file'], images = found
-        dataset['data_prefix'] = dict(img=images)
-    return dataset['ann_file']
+    if named[0].is_file() and named[1].is_dir() and any(named[1].iterdir()):
+        return dict(ann_file=dataset['ann_file'])
+    found = _find_annotations(root, split)
+    if found is None:
+        other = describe_format(root) if split == 'train' else ''
+        expected = other or _expected(split, ANNOTATIONS)
+        raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
+    return dict(ann_file=found[0], data_prefix=dict(img=found[1]))
 
 
 def _find_annotations(root: Path, split: str) -> tuple[str, str] | None:
@@ -319,60 +240,34 @@ def _find_images(root: Path, split: str, path: str) -> str:
     )
 
 
-def _use_label_maps(cfg: Config) -> tuple[list[str], list[str]]:
-    """Set the data sets' type and paths; return the names of their classes, and notes."""
-    shared = share_ignored_label(cfg)
+def _read_label_maps(cfg: Config) -> Found:
+    """Find the folders of images and label maps of all splits, and the names of their classes."""
+    settings, paths, folders = [], [], {}
     for split in SPLITS:
-        for dataset in _datasets(cfg, split):
+        for dataset in datasets_of(cfg, split):
             root = _own_root(cfg, dataset)
             refuse_other_archives(str(root))
-            _place_label_maps(root, split, dataset)
-    paths, roots = [], {}
-    for train in _datasets(cfg, 'train'):
-        root = _own_root(cfg, train)
-        folder = root / train.data_prefix['seg_map_path']
-        roots.setdefault(root, folder)
-        paths += map(str, folder.rglob(f'*{glob.escape(train.seg_map_suffix)}'))
+            own = _place_label_maps(root, split, dataset)
+            settings.append(own)
+            if split == 'train':
+                folder = root / own['data_prefix']['seg_map_path']
+                folders.setdefault(root, folder)
+                paths += map(str, folder.rglob(f'*{glob.escape(own["seg_map_suffix"])}'))
+                ignored = dataset.get('ignore_index', IGNORED)
     paths = sorted(set(paths))
     chosen, counts = sample(paths, LABEL_MAPS_READ)
-    looked, ignored = of_all(len(chosen), len(paths)), train.get('ignore_index', IGNORED)
-    found = {root: _name_labels(root, set(counts), ignored, looked) for root in roots}
+    looked = of_all(len(chosen), len(paths))
+    found = {root: _name_labels(root, set(counts), ignored, looked) for root in folders}
     root, (classes, reduce) = next(iter(found.items()))
-    folder = roots[root]
     for other, (names, _) in found.items():
         _require_same(root, classes, other, names)
-    for dataset in _datasets(cfg):
-        dataset['reduce_zero_label'] = reduce
-    # mmseg's pipelines repeat the setting, and insist that it is the data set's.
-    loaders = [cfg.get(f'{split}_dataloader') for split in SPLITS]
-    for step in nested_dicts([*filter(None, loaders), cfg.get('tta_pipeline')]):
-        if step.get('type') == 'LoadAnnotations':
-            step.pop('reduce_zero_label', None)
-    _set_outputs(cfg, classes)
     zero = '0 is ignored, 1 is the first class' if reduce else '0 is the first class'
-    source = root / CLASSES if (root / CLASSES).is_file() else f'the labels of {folder}'
-    return classes, [*shared, f'Classes from {source} ({looked} label maps read); label {zero}']
+    source = root / CLASSES if (root / CLASSES).is_file() else f'the labels of {folders[root]}'
+    notes = [f'Classes from {source} ({looked} label maps read); label {zero}']
+    return Found(classes, notes, [dict(own, reduce_zero_label=reduce) for own in settings])
 
 
-def _set_outputs(cfg: Config, classes: Sequence[str]) -> None:
-    """Set the number of outputs of mmseg's heads that state it besides ``num_classes``.
-
-    Raises:
-        UserError: a head has one output, which tells two classes apart, and there are not two.
-    """
-    for head in nested_dicts(cfg.model):
-        outputs, count = head.get('out_channels'), head.get('num_classes')
-        if outputs == 1 and count and len(classes) != 2:
-            raise UserError(
-                f'{cfg.filename}: a {head.get("type")} has out_channels=1, for two classes, but '
-                f'the data have {len(classes)} ({some(classes)}); leave out_channels out, and '
-                'use_sigmoid of its loss'
-            )
-        if outputs and outputs not in (1, len(classes)) and outputs == count:
-            head['out_channels'] = len(classes)
-
-
-def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> None:
+def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> dict:
     prefix = dataset.get('data_prefix') or {}
     found = [prefix.get('img_path'), prefix.get('seg_map_path')]
     if not all(part and (root / part).is_dir() for part in found):
@@ -381,9 +276,13 @@ def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> None:
             expected = _expected(split, [*map(' and '.join, PAIRS)])
             raise UserError(f'--classes-from-data: {root.absolute()}: {expected}')
     images, labels = found
-    dataset['type'] = 'BaseSegDataset'
-    dataset['data_prefix'] = dict(img_path=images, seg_map_path=labels)
-    dataset['img_suffix'], dataset['seg_map_suffix'] = _suffixes(root / images, root / labels)
+    endings = _suffixes(root / images, root / labels)
+    return dict(
+        type='BaseSegDataset',
+        data_prefix=dict(img_path=images, seg_map_path=labels),
+        img_suffix=endings[0],
+        seg_map_suffix=endings[1],
+    )
 
 
 def _find_pair(root: Path, split: str) -> tuple[str, str] | None:
@@ -456,29 +355,25 @@ def _name_labels(root: Path, found: set[int], ignored: int, looked: str) -> tupl
     return names, top == len(names)
 
 
-def _use_image_folders(cfg: Config) -> tuple[list[str], list[str]]:
-    """Set the data sets' type and folders, and what else counts classes; return these, and notes.
-
-    mmpretrain numbers classes in the order of the folders' names.
-    """
-    found = {}
+def _read_image_folders(cfg: Config) -> Found:
+    """Find the class folders of all splits; mmpretrain numbers classes in the order of names."""
+    settings, found = [], {}
     for split in SPLITS:
-        for dataset in _datasets(cfg, split):
+        for dataset in datasets_of(cfg, split):
             root = _own_root(cfg, dataset)
-            folder = _find_folders(root, split)
-            if folder is None:
+            name = _find_folders(root, split)
+            if name is None:
                 raise _expect_folders(root, split)
-            if dataset['type'] == 'ImageNet':  # which asks for ImageNet's own splits
-                dataset['type'] = 'CustomDataset'
-                dataset.pop('split', None)
-            dataset.update(data_prefix=folder, ann_file='', extensions=ENDINGS)
+            # An ImageNet would ask for ImageNet's own splits.
+            kind = 'CustomDataset' if dataset['type'] == 'ImageNet' else dataset['type']
+            settings.append(dict(type=kind, data_prefix=name, ann_file='', extensions=ENDINGS))
             if split == 'train':
-                folder = root / folder
+                folder = root / name
                 found[folder] = sorted(path.name for path in folder.iterdir() if path.is_dir())
     folder, classes = next(iter(found.items()))
     for other, names in found.items():
         _require_same(folder, classes, other, names)
-    return classes, [f'Classes from the folders of {folder}']
+    return Found(classes, [f'Classes from the folders of {folder}'], settings)
 
 
 def _find_folders(root: Path, split: str) -> str | None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
+from ..utils.messages import some
 from . import coco_ids
 from .coco_entries import box_mistake, id_mistake, image_mistake, mask_mistake, mask_scoring_mistake
 from .coco_statistics import Annotations, read_annotations, survey_annotations
 from .copies import repeated_note
-from .paths import COCO_LAYOUT, Place, require_images, some
+from .paths import COCO_LAYOUT, Place, require_images
 from .statistics import Survey, survey_images
 
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..utils.messages import some
 from .coco_entries import is_pointless
-from .paths import some
 from .statistics import Survey
 
 BEYOND = 1  # px that a box may reach beyond its image before it is told

@@ -5,7 +5,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from .paths import some
+from ..utils.messages import some
 from .statistics import HEADERS, evenly, of_all
 
 MANY = 200_000  # training images; to look at the size of each takes long on a distant disk

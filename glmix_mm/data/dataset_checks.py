@@ -6,7 +6,7 @@ ends an epoch half way.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -15,19 +15,16 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
 from ..errors import UserError
-from ..utils.nested import unwrap
+from ..utils.messages import some
+from ..utils.nested import heads_classes, unwrap
 from .coco_checks import CocoFiles, check_coco
 from .copies import copies_note, twins_note
 from .imagefolder_checks import check_image_folders
 from .labelmap_checks import check_label_maps
 from .object_limits import limit_notes
-from .paths import LAYOUTS, Place, some
+from .paths import LAYOUTS, Place
 from .statistics import Survey
 from .tokenlabels import check_token_labels
-
-NUMBERS = ['num_classes', 'num_things_classes']
-# RPNs tell object from background, and mmdet's semantic heads count their own classes.
-OTHER_HEADS = ('rpn_head', 'semantic_head')
 
 
 class Known(NamedTuple):
@@ -240,26 +237,6 @@ def _check_heads(cfg: Config, classes: Sequence[str], split: str) -> None:
             f'{found}, but the {split} data set has {len(classes)} classes ({names}); set '
             f'--cfg-options {fix}, or metainfo=dict(classes=...) of the data set'
         )
-
-
-def heads_classes(settings: object, path: str) -> Iterator[tuple[str, int]]:
-    """Yield the full key and value of each head's number of classes within a model's settings.
-
-    That is ``num_classes``, or ``num_things_classes`` where there is no stuff beside them.
-    """
-    if isinstance(settings, (list, tuple)):
-        items = [(f'{path}.{i}', value) for i, value in enumerate(settings)]
-    elif isinstance(settings, Mapping):
-        # Heads that count stuff as well have the data set's classes in two numbers.
-        keys = ['num_classes'] if settings.get('num_stuff_classes') else NUMBERS
-        for key in keys:
-            if key in settings and 'head' in path:
-                yield f'{path}.{key}', settings[key]
-        items = [(f'{path}.{key}', v) for key, v in settings.items() if key not in OTHER_HEADS]
-    else:
-        return
-    for key, value in items:
-        yield from heads_classes(value, key)
 
 
 def _as_list(settings: object) -> list[Mapping]:

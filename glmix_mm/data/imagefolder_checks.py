@@ -10,7 +10,8 @@ from mmengine.dataset import BaseDataset
 from ..errors import UserError
 from ..models.evaluation import check_interpolation
 from ..utils.commands import spelled
-from .paths import IMAGENET_LAYOUT, Place, read_lines, require_images, some
+from ..utils.messages import some
+from .paths import IMAGENET_LAYOUT, Place, read_lines, require_images
 from .statistics import Survey, survey_images
 
 DIGITS = 9  # of a class; Python refuses to read 5,000

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from mmengine.dataset import BaseDataset
 
+from ..config.ignored_label import IGNORED
 from ..errors import UserError
 from ..utils.commands import spelled
+from ..utils.messages import some
 from ..utils.pictures import ENDINGS
-from .checked_loading import IGNORED
 from .label_statistics import count_labels, refuse_other_archives, survey_label_maps
-from .paths import ADE_LAYOUT, Place, read_lines, some
+from .paths import ADE_LAYOUT, Place, read_lines
 from .statistics import DECODED, Survey, evenly, in_threads
 
 LOSSY = ('.jpg', '.jpeg')

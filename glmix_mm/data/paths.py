@@ -135,10 +135,3 @@ def with_slashes(source: str, name: str) -> str:
         "it has Windows' backslashes, where paths need '/': sed -i.bak 's|"
         rf"\\\\|/|g' {source} replaces them and keeps the old file"
     )
-
-
-def some(names: Iterable[str], limit: int = 5) -> str:
-    """Return the first few names, quoted, and how many more there are."""
-    names = list(names)
-    shown = ', '.join(repr(name) for name in names[:limit])
-    return shown + (f' and {len(names) - limit} more' if len(names) > limit else '')

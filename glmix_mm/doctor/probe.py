@@ -91,8 +91,8 @@ def gpu_facts() -> dict:
 
 def data_facts(config: str, data_root: str | None) -> dict:
     """Look for the files and folders that the config's data sets name; nothing is read."""
+    from glmix_mm.config.data_root import apply_data_root
     from glmix_mm.config.load_config import load_config
-    from glmix_mm.config.plan import apply_data_root
     from glmix_mm.data.dataset_checks import check_places
 
     cfg = load_config(config)
@@ -103,8 +103,8 @@ def data_facts(config: str, data_root: str | None) -> dict:
 
 def weights_facts(config: str) -> dict:
     """Look for the pretrained checkpoints that the config names."""
+    from glmix_mm.config.edits import pretrained_checkpoints
     from glmix_mm.config.load_config import load_config
-    from glmix_mm.config.plan import pretrained_checkpoints
     from glmix_mm.training.train import check_pretrained
 
     names = list(pretrained_checkpoints(load_config(config).model))

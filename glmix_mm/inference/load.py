@@ -15,11 +15,12 @@ from torch import nn
 
 from ..checkpoints.fit import check_fit, read, weights_of
 from ..config.load_config import load_config
-from ..data.paths import some
+from ..config.test_edits import name_test_pipeline
 from ..errors import UserError
 from ..models.build import build_model
 from ..training.official_weights_hook import accept_official
 from ..utils.devices import find_device
+from ..utils.messages import some
 from ..utils.pictures import read_image
 from ..utils.registry_errors import config_mistakes
 from .classify import classify, make_classifier
@@ -275,8 +276,7 @@ def load(
 def _build(cfg: Config, device: str) -> nn.Module:
     """Return mmdet's or mmseg's own model of a config, with random weights."""
     cfg = copy.deepcopy(cfg)
-    # Both libraries take the pipeline of what their tools test, wherever the config has it.
-    cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
+    name_test_pipeline(cfg)
     with config_mistakes(cfg.filename), warnings.catch_warnings(record=True):
         if cfg.default_scope == 'mmdet':
             from mmdet.apis import init_detector as init

@@ -22,14 +22,13 @@ from mmengine.registry import DATASETS, DefaultScope
 from ..checkpoints.fit import check_fit, note_of_classes, read, weights_of
 from ..checkpoints.record import trained_meta
 from ..config.load_config import load_config
-from ..data.dataset_checks import heads_classes
-from ..data.paths import some
 from ..errors import UserError
 from ..models.build import build_model
 from ..training.official_weights_hook import accept_official
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
-from ..utils.nested import unwrap
+from ..utils.messages import some
+from ..utils.nested import heads_classes, unwrap
 from ..utils.palette import distinct_colours
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from ..utils.registry_errors import config_mistakes

@@ -11,18 +11,9 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from ..errors import UserError
+from ..utils.devices import best_dtype
 
 DTYPES = ('bfloat16', 'float16', 'float32')
-
-
-def best_dtype(device: str) -> torch.dtype:
-    """Return the type to compute in: bfloat16 or float16 on CUDA, float32 on anything else."""
-    if device != 'cuda':
-        return torch.float32
-    # Emulated bfloat16 (before Ampere) is slower than float32.
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return torch.float16
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..checkpoints.compare_states import is_finite, is_state
 from ..checkpoints.fit import read, weights_of
-from ..data.paths import some
 from ..errors import UserError
 from ..utils.atomic_files import TEMPORARY, write_atomically
+from ..utils.messages import some
 from .exact_loops import DONE_IN_EPOCH, VALIDATED
 from .run_folder import id_in, id_of
 

@@ -11,9 +11,8 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..data.paths import some
 from ..errors import UserError
-from ..utils.messages import one_line
+from ..utils.messages import one_line, some
 from .checkpoint_hook import SafeCheckpointHook
 
 

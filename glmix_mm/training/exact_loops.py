@@ -27,10 +27,6 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError
 
-EXACT_LOOPS = dict(
-    EpochBasedTrainLoop='ExactEpochBasedTrainLoop', IterBasedTrainLoop='ExactIterBasedTrainLoop'
-)
-WORKER_START = dict(type='end_with_parent')
 # What the message hub calls the batches of the epoch under way that a checkpoint has behind it.
 DONE_IN_EPOCH = 'done_in_epoch'
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>

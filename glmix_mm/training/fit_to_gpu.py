@@ -14,7 +14,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..config.plan import base_batch_size
+from ..config.edits import base_batch_size
+from ..config.train_edits import fit_recipe
 from ..errors import UserError
 from ..utils.devices import find_device
 from .step_memory import Prober, Step
@@ -103,7 +104,7 @@ def fit_to_hardware(
             measured = prober.run(plan.each, timed=True)
             lines.append(f'The planned batch: {describe_step(measured, plan.each)}')
         lines += report(cfg, plan, budget, fit, images, measured)
-        cfg.merge_from_dict(plan.settings)
+        fit_recipe(cfg, plan.settings)
         return lines
     finally:
         del prober

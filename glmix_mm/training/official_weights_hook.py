@@ -7,7 +7,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from ..config.plan import require
+from ..config.edits import rename_official_weights
 from ..models.classifier import official_weights
 
 
@@ -41,6 +41,5 @@ def accept_official(cfg: Config, model: nn.Module, checkpoint: dict, path: str) 
     state = official_weights(model, checkpoint, path)
     if state is None:
         return checkpoint
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='OfficialWeightsHook')]
-    require(cfg, 'glmix_mm.training.official_weights_hook')
+    rename_official_weights(cfg)
     return dict(state_dict=state)

@@ -24,13 +24,13 @@ from mmengine.runner import Runner
 from torch import distributed
 from torch.utils.data import DataLoader
 
+from ..config.strategy_edits import fit_cpu, leave_out_synced_norms
+from ..config.train_edits import rename_run
 from ..errors import UserError
 from ..utils.commands import python_arguments
-from ..utils.nested import nested_dicts
 from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import saved_checkpoints
 from .schedule import fit_schedule
-from .sharding import fit_cpu
 
 # The variables in which each launcher tells a process its rank, in all and on its machine.
 RANK_VARIABLES = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
@@ -87,7 +87,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     make_work_dir(cfg.work_dir)
     join_processes(cfg)
-    _rename_run(cfg, next(RUNS))
+    rename_run(cfg, next(RUNS))
     with config_mistakes(cfg.filename):
         runner = RUNNERS.build(cfg)
     for handler in runner.logger.handlers:
@@ -148,15 +148,6 @@ def _epoch(loader: DataLoader, gpus: int) -> int:
     return math.floor(share) if batches.drop_last else math.ceil(share)
 
 
-def _rename_run(cfg: Config, number: int) -> None:
-    """Keep this process's later runs apart: mmengine finds loggers and visualizers by name."""
-    if number == 1:
-        return
-    cfg.experiment_name = f'{Path(cfg.filename or "run").stem}_{number}'
-    if cfg.get('visualizer'):
-        cfg.visualizer.name = f'{cfg.visualizer.get("name", "visualizer")}_{number}'
-
-
 def make_work_dir(work_dir: str) -> None:
     """Make the folder for logs and checkpoints.
 
@@ -208,11 +199,7 @@ def join_processes(cfg: Config) -> None:
         limit = timedelta(seconds=timeout) if timeout else None
         distributed.init_process_group('gloo', timeout=limit)
     fit_cpu(cfg)
-    synced = [norm for norm in nested_dicts(cfg.model) if norm.get('type') == 'SyncBN']
-    for norm in synced:
-        norm['type'] = 'BN'
-    synced = cfg.pop('sync_bn', None) or synced
-    if synced and distributed.get_rank() == 0:
+    if leave_out_synced_norms(cfg) and distributed.get_rank() == 0:
         print_log('Batch norms are not synchronised: SyncBN needs GPUs.', logger='current')
 
 

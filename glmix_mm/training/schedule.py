@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ..config.train_edits import set_schedulers
 from ..errors import UserError
 
 SHARE = 10  # a warmup that is too long for a run becomes one in so many of its iterations
@@ -51,7 +52,7 @@ def fit_schedule(runner: Runner, epoch: int | None = None) -> list[str]:
         *_late_schedulers(schedulers, epoch, total),
     ]
     if schedulers != published:
-        runner.cfg.param_scheduler = copy.deepcopy(schedulers)
+        set_schedulers(runner.cfg, copy.deepcopy(schedulers))
         runner.param_schedulers = schedulers
         runner.dump_config()
     return [*notes, *_peak_note(runner, schedulers, epoch, total)]

@@ -14,32 +14,19 @@ from torch import nn
 
 from ..checkpoints.fit import check_classes, check_fit, check_overlap, read
 from ..checkpoints.released_weights import SCHEME, find_release
+from ..config.edits import bound_kernel_caches, drop_pretrained, pretrained_checkpoints
 from ..config.load_config import load_config
-from ..config.plan import (
-    apply_data_root,
-    bound_kernel_caches,
-    drop_pretrained,
-    enable_amp,
-    enable_auto_scale_lr,
-    from_scratch,
-    match_by_name,
-    pretrained_checkpoints,
-    require,
-    set_randomness,
-    set_work_dir,
-    use_checked_metrics,
-)
-from ..data.classes_from_data import classes_from_data
+from ..config.plan import finish_training, prepare, train_options
+from ..config.train_edits import start_from, take_seed
+from ..data.classes_from_data import read_classes
 from ..data.dataset_checks import check_datasets
-from ..data.ignored_label import share_ignored_label
 from ..errors import UserError
 from ..models.build import build_model
-from ..utils.arguments import make_parser, parse
+from ..utils.arguments import add_train_options, make_parser, parse
 from ..utils.commands import spelled
 from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import find_latest, read_resumable, saved_checkpoints
 from .error_context import ResumedStateHook, Stopped, blame_files
-from .exact_loops import EXACT_LOOPS, WORKER_START
 from .fit_to_gpu import GIB, Budget, fit_to_hardware
 from .official_weights_hook import accept_official
 from .resumed_config import describe_changes, describe_end
@@ -54,7 +41,7 @@ from .runner_setup import (
     start_processes,
 )
 from .schedule import fit_schedule
-from .sharding import check_same_strategy, fit_strategy
+from .sharding import check_same_strategy
 from .signals import Interrupted, InterruptHook, kept_signals, resume_command
 from .step_memory import check_single_image
 
@@ -68,28 +55,13 @@ def main(argv: Sequence[str]) -> int:
         UserError: a mistake in the arguments, the config, the data or a checkpoint.
     """
     parser = make_parser('Train a detector, a segmentor or a classifier.')
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision, whatever the config says'
-    )
+    add_train_options(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
         const=AUTO,
         metavar='CHECKPOINT',
         help='go on from a checkpoint, by default from the newest in the work folder',
-    )
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate with the total batch size',
-    )
-    parser.add_argument(
-        '--from-scratch', action='store_true', help='do not load pretrained weights'
-    )
-    parser.add_argument(
-        '--classes-from-data',
-        action='store_true',
-        help='take classes and file names from the data set, and set num_classes everywhere',
     )
     parser.add_argument(
         '--mem',
@@ -103,32 +75,13 @@ def main(argv: Sequence[str]) -> int:
         action='store_true',
         help='check everything, measure memory and time of a step at the largest shape, stop',
     )
-    parser.add_argument(
-        '--seed', type=int, help="the seed of everything random (the config's, or another each run)"
-    )
-    parser.add_argument(
-        '--deterministic',
-        action='store_true',
-        help='compute the same, to the bit, in each run with the same seed (slower)',
-    )
     args = parse(parser, argv)
     budget = read_budget(args)
     bound_kernel_caches()
     cfg = load_config(args.config, args.cfg_options)
-    cfg.launcher = args.launcher
-    set_randomness(cfg, args.seed, args.deterministic)
-    set_work_dir(cfg, args.work_dir)
-    if args.data_root:
-        apply_data_root(cfg, args.data_root)
+    notes = prepare(cfg, train_options(args, read_classes))
     if args.gpus > 1 and args.launcher == 'none' and not args.dry_run:
         return start_processes(args.gpus, 'train', argv)
-    notes = classes_from_data(cfg) if args.classes_from_data else []
-    if args.from_scratch:
-        from_scratch(cfg)
-    if args.amp:
-        enable_amp(cfg)
-    if args.auto_scale_lr:
-        enable_auto_scale_lr(cfg)
     try:
         train(cfg, args.resume, notes, budget, args.dry_run)
     except Interrupted as stop:
@@ -171,7 +124,7 @@ def train(
     """Check everything that can be checked at once, then train.
 
     Args:
-        cfg: the whole config, ``work_dir`` and ``launcher`` included.
+        cfg: the whole config, as :func:`~glmix_mm.config.plan.prepare` leaves it.
         resume: a checkpoint to go on from, 'auto' for the newest in the work folder, or None to
             do what the config's ``resume`` and ``load_from`` say.
         notes: what there is to say at the start.
@@ -185,8 +138,7 @@ def train(
         UserError: a mistake in the config, the data or a checkpoint, or a full disk.
         Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
-    notes, images = [*notes, *share_ignored_label(cfg)], {}
-    match_by_name(cfg)
+    notes, images = list(notes), {}
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
@@ -204,10 +156,7 @@ def train(
     if cfg.resume:
         notes += describe_changes(cfg, start.meta, cfg.load_from) + describe_end(cfg, start.meta)
     del model
-    _keep_last_checkpoint(cfg)
-    _use_exact_loop(cfg)
-    use_checked_metrics(cfg)
-    fit_strategy(cfg)
+    finish_training(cfg, budget.gpus if budget else 1)
     if dry_run:
         notes += build_all_parts(cfg, budget.gpus if budget else 1)
         print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
@@ -294,12 +243,12 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> Start:
             check_fit(expected, checkpoint, path, cfg)
             check_classes(checkpoint, path, cfg, 'train')
             check_same_strategy(cfg, checkpoint, path)
-            cfg.resume, cfg.load_from = True, path
+            start_from(cfg, True, path)
             notes += [f'Passed over: {failure}' for failure in failures]
-            notes += [*_take_seed(cfg, checkpoint), f'Resuming from {path}']
+            notes += [*take_seed(cfg, checkpoint['meta'].get('seed')), f'Resuming from {path}']
             return Start(notes, id_of(checkpoint), checkpoint['meta'])
         notes.append(f'Nothing to resume in {cfg.work_dir}: training starts.')
-    cfg.resume = False
+    start_from(cfg, False, cfg.get('load_from'))
     if cfg.get('load_from'):
         content = accept_official(cfg, model, read(cfg.load_from), cfg.load_from)
         notes.append(check_overlap(expected, content, cfg.load_from, cfg))
@@ -320,15 +269,6 @@ def _name_others(work_dir: str) -> list[str]:
     ]
 
 
-def _take_seed(cfg: Config, checkpoint: Mapping) -> list[str]:
-    """Go on with the seed of the run that saved a checkpoint: it ordered the data."""
-    seed, saved = (cfg.get('randomness') or {}).get('seed'), checkpoint['meta'].get('seed')
-    if saved is None or saved == seed:
-        return []
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=saved)
-    return [] if seed is None else [f"The seed is the resumed run's, {saved}, not {seed}."]
-
-
 def check_pretrained(name: str) -> None:
     """Look for a pretrained checkpoint's file now: mmengine would after loading the data.
 
@@ -342,27 +282,6 @@ def check_pretrained(name: str) -> None:
             f'init_cfg: {Path(name).expanduser().absolute()}: no such checkpoint file; put it '
             'there, or train without pretrained weights (--from-scratch)'
         )
-
-
-def _keep_last_checkpoint(cfg: Config) -> None:
-    """Save checkpoints so that a full disk leaves the last one."""
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if hook and hook.get('type') == 'CheckpointHook':
-        hook.type = 'SafeCheckpointHook'
-        require(cfg, 'glmix_mm.training.checkpoint_hook')
-
-
-def _use_exact_loop(cfg: Config) -> None:
-    """Train with a loop that can go on exactly where it stopped."""
-    loop = cfg.get('train_cfg') or {}
-    if 'type' not in loop and 'by_epoch' in loop:  # mmengine's short form
-        loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
-    if loop.get('type') in EXACT_LOOPS:
-        loop.type = EXACT_LOOPS[loop.type]
-        require(cfg, 'glmix_mm.training.exact_loops')
-        for split in ('train', 'val'):
-            if cfg.get(f'{split}_dataloader'):
-                cfg[f'{split}_dataloader'].setdefault('worker_init_fn', WORKER_START)
 
 
 def _forget_initial_weights(runner: Runner) -> None:

@@ -105,3 +105,46 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
         raise UserError(f'--gpus {args.gpus}: expected a number above 0')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def add_train_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of training that change its config."""
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision, whatever the config says'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+    parser.add_argument(
+        '--from-scratch', action='store_true', help='do not load pretrained weights'
+    )
+    parser.add_argument(
+        '--classes-from-data',
+        action='store_true',
+        help='take classes and file names from the data set, and set num_classes everywhere',
+    )
+    parser.add_argument(
+        '--seed', type=int, help="the seed of everything random (the config's, or another each run)"
+    )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='compute the same, to the bit, in each run with the same seed (slower)',
+    )
+
+
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of testing that change its config."""
+    parser.add_argument(
+        '--out',
+        help="where to save the predictions: a .json file (detection: COCO's results), a .pkl file "
+        '(detection, with masks as run lengths; classification) or a folder for label maps '
+        '(segmentation; PNG)',
+    )
+    parser.add_argument('--show-dir', help='folder to save pictures of the predictions in')
+    parser.add_argument('--tta', action='store_true', help="the config's test-time augmentation")
+    parser.add_argument(
+        '--fuse', action='store_true', help="fold the backbone's norms and scales (faster)"
+    )

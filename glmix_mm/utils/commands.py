@@ -54,6 +54,7 @@ JOBS = {
     'Prepare': {
         'doctor': Command('doctor.command', 'check the installation and the machine', bare=True),
         'check-data': Command('data.check_data', 'look through a data set'),
+        'config': Command('inference.show_config', 'print the config of a run, or what changes'),
         'list': Command('config.list_configs', 'list the configs', bare=True),
         'demo': Command('demo', 'train and test on an embedded data set', 'demo'),
     },

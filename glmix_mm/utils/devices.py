@@ -23,3 +23,13 @@ def find_device(name: str | None, option: str = '--device ') -> torch.device:
     if kind == 'cuda' and int(number or 0) >= found:
         raise UserError(f'{option}{name}: torch finds {found} CUDA devices; use {option}cpu')
     return torch.device(name)
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """Return the type to compute in: bfloat16 or float16 on CUDA, float32 on anything else."""
+    if device != 'cuda':
+        return torch.float32
+    # Emulated bfloat16 (before Ampere) is slower than float32.
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16

@@ -1,6 +1,7 @@
 """Texts for messages: one line, printable, with a guess at what was meant."""
 
 import difflib
+from collections.abc import Iterable
 
 LONGEST = 4000  # characters of a message
 
@@ -32,3 +33,10 @@ def did_you_mean(wanted: str, names) -> str:
     if not near:
         return ''
     return f'; did you mean {" or ".join(filter(None, [", ".join(near[:-1]), near[-1]]))}?'
+
+
+def some(names: Iterable[str], limit: int = 5) -> str:
+    """Return the first few names, quoted, and how many more there are."""
+    names = list(names)
+    shown = ', '.join(repr(name) for name in names[:limit])
+    return shown + (f' and {len(names) - limit} more' if len(names) > limit else '')

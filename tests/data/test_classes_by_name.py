@@ -9,8 +9,9 @@ import torch
 from mmengine.registry import DATASETS, METRICS, DefaultScope
 from test_coco_checks import VAL, edit, failure, make_config
 
-from glmix_mm.config.plan import match_by_name, use_checked_metrics
-from glmix_mm.data.classes_from_data import classes_from_data
+from glmix_mm.config.classes import use_found
+from glmix_mm.config.edits import match_by_name, use_checked_metrics
+from glmix_mm.data.classes_from_data import read_classes
 from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.data.demo_set import DEMO_CLASSES, write_demo_dataset
 
@@ -110,7 +111,7 @@ def test_a_set_of_ones_own_trains_in_either_order(root, tmp_path):
     folder = shutil.copytree(root, tmp_path / 'own')
     cfg = make_config(folder, classes=None)
     cfg.val_evaluator.ann_file = str(folder / VAL)
-    classes_from_data(cfg)
+    use_found(cfg, read_classes(cfg))
     match_by_name(cfg)
     use_checked_metrics(cfg)
     check_datasets(cfg, ['train', 'val'])

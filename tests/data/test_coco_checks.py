@@ -8,9 +8,10 @@ import pytest
 from mmengine.config import Config
 
 from glmix_mm.compat.startup import config_root
-from glmix_mm.data.dataset_checks import check_datasets, heads_classes
+from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.data.demo_set import DEMO_CLASSES, write_demo_dataset
 from glmix_mm.errors import UserError
+from glmix_mm.utils.nested import heads_classes
 
 TRAIN = 'annotations/instances_train2017.json'
 VAL = 'annotations/instances_val2017.json'

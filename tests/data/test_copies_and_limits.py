@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from test_coco_checks import TRAIN, VAL, edit, make_config
 
+from glmix_mm.config.classes import use_found
+from glmix_mm.config.data_root import apply_data_root
 from glmix_mm.config.load_config import load_config
-from glmix_mm.config.plan import apply_data_root
-from glmix_mm.data.classes_from_data import classes_from_data
+from glmix_mm.data.classes_from_data import read_classes
 from glmix_mm.data.copies import find_copies
 from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.data.demo_set import write_demo_dataset
@@ -57,7 +58,7 @@ def test_images_of_classes_are_compared_as_well(tmp_path):
     cv2.imwrite(f'{tmp_path}/train/a/2.png', np.full((8, 8, 3), 1, np.uint8))
     cfg = load_config('_base_/finetune/classifier')
     apply_data_root(cfg, str(tmp_path))
-    classes_from_data(cfg)
+    use_found(cfg, read_classes(cfg))
     notes = []
     check_datasets(cfg, ['train', 'val'], notes.append)
     notes = '\n'.join(notes)

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from glmix_mm.data.ignored_label import share_ignored_label
+from glmix_mm.config.ignored_label import share_ignored_label
 from glmix_mm.errors import UserError
 
 

@@ -155,10 +155,15 @@ def check_data(words: list[str], outcome: Outcome) -> None:
     assert 'label 1' in outcome.out and 'Train on it: glmix train ' in outcome.out
 
 
+def check_config(words: list[str], outcome: Outcome) -> None:
+    assert "+        type='SafeCheckpointHook')," in outcome.out.splitlines()
+
+
 CHECKS = {
     'ablate': check_ablate,
     'benchmark': check_benchmark,
     'check-data': check_data,
+    'config': check_config,
     'doctor': check_doctor,
     'export': check_export,
     'plot-log': check_pictures,

@@ -31,8 +31,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 
+from glmix_mm.config.data_root import apply_data_root
+from glmix_mm.config.edits import bound_kernel_caches, from_scratch
 from glmix_mm.config.load_config import load_config
-from glmix_mm.config.plan import apply_data_root, bound_kernel_caches, from_scratch
 from glmix_mm.data.demo_set import write_demo_dataset
 from glmix_mm.inference.predict import make_inferencer, predict
 from glmix_mm.training.train import train

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
+from glmix_mm.config.data_root import apply_data_root
+from glmix_mm.config.edits import from_scratch
 from glmix_mm.config.load_config import load_config
-from glmix_mm.config.plan import apply_data_root, from_scratch
 from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.data.demo_set import write_demo_dataset
 from glmix_mm.errors import UserError

@@ -11,6 +11,7 @@ from torch import nn
 from glmix_mm.errors import UserError
 from glmix_mm.training import amp
 from glmix_mm.training.amp import AutoAmpOptimWrapper
+from glmix_mm.utils import devices
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +200,7 @@ def test_the_best_type_on_cuda(monkeypatch, native, expected):
         return native or including_emulation
 
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', is_supported)
-    assert amp.best_dtype('cuda') == expected
+    assert devices.best_dtype('cuda') == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')

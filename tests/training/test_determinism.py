@@ -13,8 +13,8 @@ from test_training import read_log, train
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import run
+from glmix_mm.config.edits import set_randomness
 from glmix_mm.config.load_config import load_config
-from glmix_mm.config.plan import set_randomness
 from glmix_mm.training.train import _take_seed, main
 
 TRAIN = Path(__file__).parents[2] / 'tools/train.py'

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from glmix_mm.config.classes import use_found
+from glmix_mm.config.data_root import apply_data_root
 from glmix_mm.config.load_config import load_config
-from glmix_mm.config.plan import apply_data_root
-from glmix_mm.data.classes_from_data import classes_from_data, suiting_config
+from glmix_mm.data.classes_from_data import read_classes, suiting_config
 from glmix_mm.data.demo_set import DEMO_CLASSES, write_demo_dataset
 from glmix_mm.data.formats import describe_format
 from glmix_mm.errors import UserError
@@ -73,7 +74,7 @@ def use(root, *options):
     cfg = load_config('demo/maskrcnn_glnet_nano', None)
     apply_data_root(cfg, str(root))
     cfg.merge_from_dict(dict(option.split('=', 1) for option in options))
-    return cfg, classes_from_data(cfg)
+    return cfg, use_found(cfg, read_classes(cfg))
 
 
 def test_cvats_export_works_with_the_options_named(demo, tmp_path):

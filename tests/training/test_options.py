@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from glmix_mm.config import plan
+from glmix_mm.config import data_root, edits
 from glmix_mm.config.load_config import load_config
 from glmix_mm.errors import UserError
 
@@ -36,7 +36,7 @@ def data_roots(cfg):
 
 @pytest.mark.parametrize('below', ['', 'coco'])
 def test_the_data_root_of_coco(det, demo_root, below):
-    plan.apply_data_root(det, str(demo_root / below))
+    data_root.apply_data_root(det, str(demo_root / below))
     root = demo_root / COCO
     assert data_roots(det) == {str(root)}
     annotations = str(root / 'annotations' / 'instances_val2017.json')
@@ -46,7 +46,7 @@ def test_the_data_root_of_coco(det, demo_root, below):
 
 @pytest.mark.parametrize('below', ['', 'ade', 'ade/ADEChallengeData2016'])
 def test_the_data_root_of_ade(seg, demo_root, below):
-    plan.apply_data_root(seg, str(demo_root / below))
+    data_root.apply_data_root(seg, str(demo_root / below))
     assert data_roots(seg) == {str(demo_root / ADE)}
     assert 'ann_file' not in seg.val_evaluator
 
@@ -57,7 +57,7 @@ def test_the_data_root_reaches_wrapped_and_shared_data_sets(det, demo_root):
     joined = dict(type='ConcatDataset', datasets=[inner, second])
     det.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=joined)
     det.test_dataloader, det.test_evaluator = det.val_dataloader, [det.val_evaluator]
-    plan.apply_data_root(det, str(demo_root))
+    data_root.apply_data_root(det, str(demo_root))
     datasets = det.train_dataloader.dataset.dataset.datasets
     assert [each.data_root for each in datasets] == [str(demo_root / COCO)] * 2
     path = str(demo_root / COCO / 'annotations' / 'instances_val2017.json')
@@ -65,22 +65,22 @@ def test_the_data_root_reaches_wrapped_and_shared_data_sets(det, demo_root):
 
 
 def test_a_data_root_without_the_data_stays_as_given(det, tmp_path):
-    plan.apply_data_root(det, str(tmp_path))  # what is missing is check_datasets' to say
+    data_root.apply_data_root(det, str(tmp_path))  # what is missing is check_datasets' to say
     assert data_roots(det) == {str(tmp_path)}
 
 
 def test_wrong_data_roots(det, demo_root, tmp_path):
     with pytest.raises(UserError, match='no such folder'):
-        plan.apply_data_root(det, str(tmp_path / 'nowhere'))
+        data_root.apply_data_root(det, str(tmp_path / 'nowhere'))
     with pytest.raises(UserError, match='is not a folder'):
-        plan.apply_data_root(det, str(demo_root / 'demo.json'))
+        data_root.apply_data_root(det, str(demo_root / 'demo.json'))
     elsewhere = copy.deepcopy(det)
     elsewhere.val_evaluator.ann_file = '/elsewhere/instances.json'
     with pytest.raises(UserError, match=r'/elsewhere/instances\.json is not below .*data/coco/'):
-        plan.apply_data_root(elsewhere, str(demo_root))
+        data_root.apply_data_root(elsewhere, str(demo_root))
     det.train_dataloader.dataset.ann_file = '/elsewhere/instances.json'
     with pytest.raises(UserError, match=r'must be relative to data_root, found /elsewhere'):
-        plan.apply_data_root(det, str(demo_root))
+        data_root.apply_data_root(det, str(demo_root))
 
 
 def test_from_scratch_drops_every_pretrained_checkpoint():
@@ -96,9 +96,9 @@ def test_from_scratch_drops_every_pretrained_checkpoint():
             ),
         )
     )
-    assert list(plan.pretrained_checkpoints(cfg.model)) == ['a.pth', 'b.pth']
-    plan.from_scratch(cfg)
-    assert list(plan.pretrained_checkpoints(cfg.model)) == []
+    assert list(edits.pretrained_checkpoints(cfg.model)) == ['a.pth', 'b.pth']
+    edits.from_scratch(cfg)
+    assert list(edits.pretrained_checkpoints(cfg.model)) == []
     assert cfg.model.init_cfg is None
     assert cfg.model.pretrained is None
     assert cfg.load_from is None
@@ -108,10 +108,10 @@ def test_from_scratch_drops_every_pretrained_checkpoint():
 
 def test_from_scratch_on_the_shipped_configs(shipped):
     for cfg in map(copy.deepcopy, shipped.values()):
-        assert list(plan.pretrained_checkpoints(cfg.model)) == [
+        assert list(edits.pretrained_checkpoints(cfg.model)) == [
             cfg.model.backbone.init_cfg.checkpoint
         ]
-        plan.from_scratch(cfg)
+        edits.from_scratch(cfg)
         assert cfg.model.backbone.init_cfg is None
 
 
@@ -125,9 +125,9 @@ def test_from_scratch_on_the_shipped_configs(shipped):
     ],
 )
 def test_amp(device, wrapper, monkeypatch):
-    monkeypatch.setattr(plan, 'get_device', lambda: device)
+    monkeypatch.setattr(edits, 'get_device', lambda: device)
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), **wrapper)))
-    plan.enable_amp(cfg)
+    edits.enable_amp(cfg)
     assert cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
     assert cfg.optim_wrapper.get('dtype') == ('bfloat16' if device == 'cpu' else None)
     assert 'glmix_mm.training.amp' in cfg.custom_imports.imports
@@ -135,52 +135,52 @@ def test_amp(device, wrapper, monkeypatch):
 
 def test_amp_with_a_wrapper_of_ones_own():
     with pytest.raises(UserError, match="'MyWrapper'; expected one of OptimWrapper"):
-        plan.enable_amp(Config(dict(optim_wrapper=dict(type='MyWrapper'))))
+        edits.enable_amp(Config(dict(optim_wrapper=dict(type='MyWrapper'))))
 
 
 @pytest.mark.parametrize(('device', 'expected'), [('cpu', ('100', '7')), ('cuda', (None, '7'))])
 def test_kernel_caches_are_bounded_on_a_cpu(device, expected, monkeypatch):
-    first, second = plan.KERNEL_CACHES
-    monkeypatch.setattr(plan, 'get_device', lambda: device)
+    first, second = edits.KERNEL_CACHES
+    monkeypatch.setattr(edits, 'get_device', lambda: device)
     monkeypatch.setenv(first, '')  # which is undone, as what takes its place is
     monkeypatch.delenv(first)
     monkeypatch.setenv(second, '7')
-    plan.bound_kernel_caches()
+    edits.bound_kernel_caches()
     assert (os.environ.get(first), os.environ[second]) == expected
 
 
 def test_required_modules_join_the_custom_imports(det):
     before = list(det.custom_imports.imports)
-    plan.require(det, 'a')
-    plan.require(det, 'a')
-    assert det.custom_imports.imports == [*before, 'a']
+    edits.require(det, 'json')
+    edits.require(det, 'json')
+    assert det.custom_imports.imports == [*before, 'json']
     assert det.custom_imports.allow_failed_imports is False
 
 
 def test_scaling_the_learning_rate(shipped):
     for name, batch in (('maskrcnn', 16), ('upernet', 16), ('semfpn', 32)):
         cfg = copy.deepcopy(shipped[name])
-        plan.enable_auto_scale_lr(cfg)
+        edits.enable_auto_scale_lr(cfg)
         assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=batch)
 
 
 def test_scaling_counts_accumulated_batches(det):
     # mmengine compares with what one iteration sees: a quarter of what one step does.
     det.optim_wrapper.accumulative_counts = 4
-    plan.enable_auto_scale_lr(det)
+    edits.enable_auto_scale_lr(det)
     assert det.auto_scale_lr.base_batch_size == 4
 
 
 def test_scaling_needs_a_base(seg):
     seg.pop('auto_scale_lr')
     with pytest.raises(UserError, match=r'auto_scale_lr\.base_batch_size=16'):
-        plan.enable_auto_scale_lr(seg)
+        edits.enable_auto_scale_lr(seg)
 
 
 def test_the_work_dir(det):
-    plan.set_work_dir(det, None)
+    edits.set_work_dir(det, None)
     assert det.work_dir == 'work_dirs/maskrcnn_glnet_4g_3x'
-    plan.set_work_dir(det, 'mine')
+    edits.set_work_dir(det, 'mine')
     assert det.work_dir == 'mine'
-    plan.set_work_dir(det, None)
+    edits.set_work_dir(det, None)
     assert det.work_dir == 'mine'

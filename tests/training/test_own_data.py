@@ -13,13 +13,14 @@ from mmengine.config import Config
 from PIL import Image
 
 from glmix_mm.cli import run
+from glmix_mm.config.classes import set_classes, use_found
+from glmix_mm.config.data_root import apply_data_root
 from glmix_mm.config.load_config import load_config
-from glmix_mm.config.plan import apply_data_root
 from glmix_mm.data import classes_from_data
 from glmix_mm.data.check_data import main as check_data
-from glmix_mm.data.dataset_checks import check_datasets, heads_classes
+from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.errors import UserError
-from glmix_mm.utils.nested import unwrap
+from glmix_mm.utils.nested import heads_classes, unwrap
 
 NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']
 COCO, ADE = 'coco', 'ade/ADEChallengeData2016'
@@ -55,7 +56,7 @@ def loaded(name):
 def fitted(name, root):
     cfg = copy.deepcopy(loaded(name))
     apply_data_root(cfg, str(root))
-    return cfg, classes_from_data.classes_from_data(cfg)
+    return cfg, use_found(cfg, classes_from_data.read_classes(cfg))
 
 
 def failure(name, root):
@@ -206,17 +207,10 @@ def test_a_folder_is_checked_alone(boxes, masks, capsys):
     assert 'train data: 7 of 8 images used' in out
     assert out.count('val data: 4 of 4 images used') == 1
     assert 'test data' not in out  # the same as val
-    config = f'_base_/finetune/{"instances" if masks else "detector"}'
+    config = classes_from_data.INSTANCES if masks else classes_from_data.DETECTION
     assert out.endswith(
         f'Train on it: glmix train {config} --data-root {boxes} --classes-from-data\n'
     )
-
-
-def test_the_config_goes_with_the_number_of_images(boxes, maps, monkeypatch):
-    assert classes_from_data.suiting_config(maps) == '_base_/finetune/segmentor'
-    monkeypatch.setattr(classes_from_data, 'FEW', 7)
-    assert classes_from_data.suiting_config(boxes) == 'maskrcnn_glnet_4g_1x'
-    assert classes_from_data.suiting_config(maps) == 'semfpn_glnet_4g_80k'
 
 
 def test_all_mistakes_of_a_folder_are_printed(maps, capsys):
@@ -245,11 +239,11 @@ def test_outputs_of_a_head_go_with_the_classes(outputs, maps):
     cfg.model.decode_head.out_channels = outputs
     apply_data_root(cfg, str(maps))
     if outputs == 150:
-        classes_from_data.classes_from_data(cfg)
+        use_found(cfg, classes_from_data.read_classes(cfg))
         assert cfg.model.decode_head.out_channels == cfg.model.decode_head.num_classes == 6
         return
     with pytest.raises(UserError, match=r'out_channels=1, for two classes, .* have 6'):
-        classes_from_data.classes_from_data(cfg)
+        use_found(cfg, classes_from_data.read_classes(cfg))
 
 
 @pytest.fixture
@@ -345,7 +339,7 @@ def test_data_sets_that_are_joined_keep_their_own_roots(boxes, tmp_path):
         copy.deepcopy, (cfg.val_dataloader, cfg.val_evaluator)
     )
     apply_data_root(cfg, str(both))
-    classes_from_data.classes_from_data(cfg)
+    use_found(cfg, classes_from_data.read_classes(cfg))
     files = [Path(each.data_root) / each.ann_file for each in unwrap(cfg.train_dataloader.dataset)]
     one = both / 'one/annotations/instances_train2017.json'
     assert files == [one, both / 'two/annotations/train.json']
@@ -353,7 +347,7 @@ def test_data_sets_that_are_joined_keep_their_own_roots(boxes, tmp_path):
     content['categories'][0]['name'] = 'other'
     files[1].write_text(json.dumps(content))
     with pytest.raises(UserError, match=r'two/annotations/train\.json: .*same names'):
-        classes_from_data.classes_from_data(cfg)
+        use_found(cfg, classes_from_data.read_classes(cfg))
 
 
 def test_joined_label_maps_keep_their_own_roots(maps, tmp_path):
@@ -366,19 +360,19 @@ def test_joined_label_maps_keep_their_own_roots(maps, tmp_path):
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=sets)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(maps)
-    classes_from_data.classes_from_data(cfg)
+    use_found(cfg, classes_from_data.read_classes(cfg))
     one, two = (each.data_prefix.img_path for each in unwrap(cfg.train_dataloader.dataset))
     assert (one, two) == ('images/training', 'images/train')
     (tmp_path / 'two/classes.txt').write_text('\n'.join('abcdef'))
     with pytest.raises(UserError, match=r"two: its classes are 'a', .*need the same names"):
-        classes_from_data.classes_from_data(cfg)
+        use_found(cfg, classes_from_data.read_classes(cfg))
 
 
 def test_a_panoptic_data_set_is_refused(boxes):
     cfg = copy.deepcopy(loaded('maskrcnn_glnet_4g_1x'))
     cfg.train_dataloader.dataset.type = 'CocoPanopticDataset'
     with pytest.raises(UserError, match='panoptic json'):
-        classes_from_data.classes_from_data(cfg)
+        use_found(cfg, classes_from_data.read_classes(cfg))
 
 
 def test_a_data_set_that_is_not_cocos_says_what_it_is(boxes):
@@ -387,7 +381,7 @@ def test_a_data_set_that_is_not_cocos_says_what_it_is(boxes):
     cfg.train_dataloader.dataset.ann_file = 'ImageSets/Main/trainval.txt'
     cfg.train_dataloader.dataset.data_root = str(boxes)
     with pytest.raises(UserError, match=r'VOCDataset, which reads XML .*pascal_voc\.py'):
-        classes_from_data.classes_from_data(cfg)
+        use_found(cfg, classes_from_data.read_classes(cfg))
 
 
 def test_every_number_of_classes_follows():
@@ -395,14 +389,14 @@ def test_every_number_of_classes_follows():
     weighted = dict(head, loss_cls=dict(class_weight=[1.0] * 133 + [0.1]))
     model = dict(panoptic_head=weighted, panoptic_fusion_head=dict(head), semantic_head=dict(head))
     cfg = Config(dict(default_scope='mmdet', model=model))
-    classes_from_data.set_classes(cfg, NAMES)
+    set_classes(cfg, NAMES)
     for name in model:
         found = cfg.model[name]
         assert (found.num_things_classes, found.num_stuff_classes) == (5, 0)
     assert cfg.model.panoptic_head.loss_cls.class_weight == [1.0] * 5 + [0.1]
     cfg.model.panoptic_head.loss_cls.class_weight = [1.0, 2.0, 3.0, 4.0]
     with pytest.raises(UserError, match='4 weights, but the data have 5'):
-        classes_from_data.set_classes(cfg, NAMES)
+        set_classes(cfg, NAMES)
 
 
 def test_a_classifiers_numbers_follow():
@@ -416,7 +410,7 @@ def test_a_classifiers_numbers_follow():
             val_evaluator=accuracy,
         )
     )
-    classes_from_data.set_classes(cfg, NAMES[:3])
+    set_classes(cfg, NAMES[:3])
     head = cfg.model.head
     assert head.num_classes == head.loss.num_classes == cfg.data_preprocessor.num_classes == 3
     assert head.topk == cfg.val_evaluator.topk == (1,)

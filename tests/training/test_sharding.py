@@ -3,15 +3,12 @@
 import pytest
 from mmengine.config import Config
 
+from glmix_mm.config import strategy_edits
 from glmix_mm.config.load_config import load_config
+from glmix_mm.config.strategy_edits import fit_cpu, fit_strategy
+from glmix_mm.config.test_edits import score
 from glmix_mm.errors import UserError
-from glmix_mm.training import sharding
-from glmix_mm.training.sharding import (
-    check_same_strategy,
-    fit_cpu,
-    fit_strategy,
-    leave_out_strategy,
-)
+from glmix_mm.training.sharding import check_same_strategy
 
 RECIPES = ('maskrcnn_glnet_16g_3x', 'upernet_dilateformer_base_160k', 'glnet_16g')
 
@@ -27,7 +24,7 @@ def load(tmp_path, strategy, recipe='maskrcnn_glnet_16g_3x', **changes):
 
 @pytest.fixture(autouse=True)
 def all_installed(monkeypatch):
-    monkeypatch.setattr(sharding, 'find_spec', lambda name: name)
+    monkeypatch.setattr(strategy_edits, 'find_spec', lambda name: name)
 
 
 @pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed'])
@@ -35,14 +32,14 @@ def all_installed(monkeypatch):
 def test_any_recipe_takes_any_strategy(tmp_path, strategy, recipe):
     cfg = load(tmp_path, strategy, recipe)
     assert cfg.runner_type == 'FlexibleRunner'
-    leave_out_strategy(cfg)
+    score(cfg, 'any.pth', quiet=False)
     assert (cfg.runner_type, cfg.get('strategy')) == ('Runner', None)
 
 
 def test_fsdp_keeps_the_optimizer_wrapper(tmp_path):
     cfg = load(tmp_path, 'fsdp', 'maskrcnn_glnet_16g_3x')
     before = cfg.optim_wrapper.to_dict()
-    fit_strategy(cfg)
+    fit_strategy(cfg, cfg.launcher != 'none')
     assert cfg.optim_wrapper.to_dict() == before
     assert cfg.strategy.model_wrapper.type == 'ShardedModel'
     assert 'glmix_mm.training.sharding' in cfg.custom_imports.imports
@@ -66,14 +63,14 @@ def test_what_fsdp_would_do_wrong_is_refused(tmp_path, recipe, changes, reason):
     cfg = load(tmp_path, 'fsdp', recipe)
     cfg.merge_from_dict(changes)
     with pytest.raises(UserError, match=reason):
-        fit_strategy(cfg)
+        fit_strategy(cfg, cfg.launcher != 'none')
 
 
 def test_deepspeed_takes_over_clipping_and_accumulation(tmp_path):
     cfg = load(tmp_path, 'deepspeed', 'glnet_16g')
     cfg.optim_wrapper.accumulative_counts = 4
     paramwise = cfg.optim_wrapper.paramwise_cfg.to_dict()
-    fit_strategy(cfg)
+    fit_strategy(cfg, cfg.launcher != 'none')
     assert cfg.strategy.gradient_clipping == 5.0
     assert cfg.strategy.gradient_accumulation_steps == 4
     assert cfg.optim_wrapper.type == 'DeepSpeedOptimWrapper'
@@ -83,9 +80,9 @@ def test_deepspeed_takes_over_clipping_and_accumulation(tmp_path):
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     cfg = load(tmp_path, 'deepspeed')
-    monkeypatch.setattr(sharding, 'find_spec', lambda name: None)
+    monkeypatch.setattr(strategy_edits, 'find_spec', lambda name: None)
     with pytest.raises(UserError, match='needs the package deepspeed'):
-        fit_strategy(cfg)
+        fit_strategy(cfg, cfg.launcher != 'none')
 
 
 def test_without_a_strategy_a_cpu_gets_ddp():

@@ -10,9 +10,9 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..utils.nested import nested_dicts, unwrap
-from .checked_loading import IGNORED
 
 KEY = 'ignore_index'
+IGNORED = 255  # by default
 HEADS = ('decode_head', 'auxiliary_head')
 # Losses that have a label of their own besides the one that their head tells them.
 LOSSES = {
