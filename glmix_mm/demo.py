@@ -3,7 +3,6 @@
 What ``glmix demo`` (``make demo``) calls.
 """
 
-import argparse
 import contextlib
 import io
 import sys
@@ -37,6 +36,7 @@ from .slots.assignments import slot_assignments
 from .slots.draw_slots import prepare_image
 from .slots.slot_panel import draw_slots, panel_title
 from .training.runner_setup import build_runner, disk_guard
+from .utils.arguments import tool_parser
 from .utils.pictures import read_image, save_png
 from .utils.progress import Progress, ProgressHook, clock
 
@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments, or a score below its target.
     """
-    parser = argparse.ArgumentParser(description='Train and test on the embedded demo set.')
+    parser = tool_parser('Train and test on the embedded demo set.')
     parser.add_argument(
         '--task', choices=TASKS, default='maskrcnn', help='what to train (maskrcnn)'
     )
@@ -108,9 +108,6 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         '--data-root', help='folder of the demo set, made if it is not there (WORK_DIR/data)'
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
     )
     args = parser.parse_args(argv)
     scores = run_demo(args.task, args.work_dir, args.data_root)

@@ -1,6 +1,5 @@
 """Looks through a data set before training: what ``glmix check-data`` calls."""
 
-import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from mmengine.config import Config
 from ..config.load_config import load_config
 from ..config.plan import Options, prepare
 from ..errors import UserError
-from ..utils.arguments import OptionsAction
+from ..utils.arguments import add_cfg_options, tool_parser
 from ..utils.commands import spelled
 from ..utils.nested import SPLITS
 from ..utils.registry_errors import config_mistakes
@@ -25,9 +24,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: there is something to fix; all of it is printed before.
     """
-    parser = argparse.ArgumentParser(
-        description="Check a data set: a config's, or one of your own in a folder."
-    )
+    parser = tool_parser("Check a data set: a config's, or one of your own in a folder.")
     parser.add_argument(
         'data', metavar='CONFIG|FOLDER', help='a config, or a folder with a data set of your own'
     )
@@ -35,12 +32,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         '--classes-from-data', action='store_true', help='as training with this option takes it'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE', help='settings'
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
-    )
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     folder = Path(args.data).expanduser()
     name = suiting_config(folder) if folder.is_dir() else args.data

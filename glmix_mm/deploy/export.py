@@ -1,6 +1,5 @@
 """Exports a trained model to ONNX, or to torch.export's format: what ``glmix export`` calls."""
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -24,6 +23,7 @@ from ..models.backbone import MIN_SIZE
 from ..models.build import build_model
 from ..models.pretrained import load_pretrained
 from ..training.official_weights_hook import accept_official
+from ..utils.arguments import add_config, tool_parser
 from ..utils.atomic_files import write_atomically
 from .compare_outputs import check_outputs, compare_latency
 from .graphs import Graph, make_graphs
@@ -44,12 +44,8 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the arguments, the config or the checkpoint, or a model that cannot
             be exported.
     """
-    parser = argparse.ArgumentParser(
-        description='Export a backbone, a segmentor, a classifier, RetinaNet or Mask R-CNN.'
-    )
-    parser.add_argument(
-        'config', help='a config file, or the name of one that comes with this package'
-    )
+    parser = tool_parser('Export a backbone, a segmentor, a classifier, RetinaNet or Mask R-CNN.')
+    add_config(parser)
     parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
     parser.add_argument('out', type=Path, help='the file to write: .onnx, or .pt2 (torch.export)')
     shape = parser.add_mutually_exclusive_group()
@@ -68,9 +64,6 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         '--latency', action='store_true', help='time the graph in ONNX Runtime and in torch'
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
     )
     args = parser.parse_args(argv)
     cfg = load_config(args.config)

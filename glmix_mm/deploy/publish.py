@@ -1,6 +1,5 @@
 """Strips a training checkpoint to its backbone: what ``glmix publish`` calls."""
 
-import argparse
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from ..errors import UserError
 from ..models.backbone import PyramidBackbone
 from ..models.pretrained import below, find_weights
 from ..profiling.flops import EmptyOnMeta
+from ..utils.arguments import tool_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.messages import one_line
 from ..version import __version__
@@ -30,15 +30,12 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments or the checkpoint.
     """
-    parser = argparse.ArgumentParser(
-        description='Strip a training checkpoint to a backbone that init_cfg of any config takes.'
+    parser = tool_parser(
+        'Strip a training checkpoint to a backbone that init_cfg of any config takes.'
     )
     parser.add_argument('checkpoint', help='a checkpoint that glmix train saved')
     parser.add_argument(
         'out', help=f'file to write, ending in .pth; {DIGITS} digits of its SHA-256 are added'
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
     )
     args = parser.parse_args(argv)
     path, count = publish(args.checkpoint, args.out)

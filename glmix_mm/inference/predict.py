@@ -4,7 +4,6 @@ From Python, mmdet's ``DetInferencer``, mmseg's ``MMSegInferencer`` and mmpretra
 ``ImageClassificationInferencer`` do the same; they are what runs here.
 """
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -25,6 +24,7 @@ from ..config.load_config import load_config
 from ..errors import UserError
 from ..models.build import build_model
 from ..training.official_weights_hook import accept_official
+from ..utils.arguments import add_config, add_device, tool_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
 from ..utils.messages import some
@@ -50,12 +50,10 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the arguments, the config or the checkpoint; or, once all other
             images are done, that some could not be used.
     """
-    parser = argparse.ArgumentParser(
-        description='Draw what a detector, a segmentor or a classifier predicts; write it as json.'
+    parser = tool_parser(
+        'Draw what a detector, a segmentor or a classifier predicts; write it as json.'
     )
-    parser.add_argument(
-        'config', help='a config file, or the name of one that comes with this package'
-    )
+    add_config(parser)
     parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
     parser.add_argument(
         'images', nargs='+', metavar='IMAGE', help='an image, a folder of images, or a video'
@@ -70,10 +68,7 @@ def main(argv: Sequence[str]) -> None:
         metavar='SCORE',
         help='least score of a detection (0.3)',
     )
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
-    )
+    add_device(parser)
     args = parser.parse_args(argv)
     device = find_device(args.device)
     paths = find_images(args.images)

@@ -4,7 +4,6 @@ The classifiers of configs/ablation/, and those that they start from and end at,
 initial weights, counted, and timed in turn: a slow phase of the machine hits them all alike.
 """
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import UserError
+from ..utils.arguments import add_device, tool_parser
 from ..utils.devices import find_device
 from .benchmark import describe_machine
 from .flops import count
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the command line; or, once the table is printed, that some of the
             measurements failed.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--shape',
         nargs=2,
@@ -98,11 +98,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         '--batch-size', type=int, default=1, metavar='N', help='images in a batch (1)'
     )
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
+    add_device(parser)
     parser.add_argument('--rounds', type=int, default=5, help='how often each is timed (5)')
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
-    )
     args = parser.parse_args(argv)
     for option, value in (('--rounds', args.rounds), ('--batch-size', args.batch_size)):
         if value < 1:

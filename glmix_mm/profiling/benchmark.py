@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..utils.arguments import add_device, tool_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
 from .flops import count
@@ -26,7 +27,7 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'models',
         nargs='*',
@@ -57,7 +58,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         '--dtype', choices=DTYPES, default='float32', help='what autocast computes in (float32)'
     )
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
+    add_device(parser)
     parser.add_argument(
         '--mode',
         choices=('eval', 'train'),
@@ -76,9 +77,6 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--csv', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--png', type=Path, metavar='FILE', help='draw time and memory there')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the printed text there')
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
-    )
     return parser.parse_args(argv)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..config.load_config import load_config
-from ..utils.arguments import OptionsAction
+from ..utils.arguments import add_cfg_options, add_config, tool_parser
 from .flops import build, count
 from .table import counts_as_dict, format_table, notes_on_counts
 
@@ -16,8 +16,8 @@ SHAPES = {'mmseg': ((800, 1280), (512, 2048)), 'mmpretrain': ((224, 224),)}
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='a config file, or the name of one that comes with glmix_mm')
+    parser = tool_parser(__doc__)
+    add_config(parser)
     parser.add_argument(
         '--shape',
         nargs=2,
@@ -34,16 +34,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         'some papers leave out',
     )
     parser.add_argument('--json', action='store_true', help='print json instead of a table')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='settings to change in the config: model.backbone.arch=9g',
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
-    )
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,5 @@
 """Draws the curves of training runs: loss, learning rate and scores over the training steps."""
 
-import argparse
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from ..errors import UserError
+from ..utils.arguments import tool_parser
 from ..utils.atomic_files import write_atomically
 from .plot import COLOURS, LINES, MARKERS
 
@@ -34,15 +34,12 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a folder without a log, a damaged log, or a file that cannot be written.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'work_dirs', nargs='+', metavar='WORK_DIR', help='work folder of a training run'
     )
     parser.add_argument(
         '--out', type=Path, default='curves.png', metavar='FILE', help='the picture (curves.png)'
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
     )
     args = parser.parse_args(argv)
     folders = [Path(name).expanduser() for name in args.work_dirs]

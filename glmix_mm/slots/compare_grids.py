@@ -4,7 +4,6 @@ Initial slots are pooled and have no parameters, so that a trained backbone runs
 first grid is the one that the others are compared with.
 """
 
-import argparse
 import contextlib
 import re
 import sys
@@ -25,6 +24,7 @@ from ..profiling.memory import peak_bytes
 from ..profiling.report import MIB, number
 from ..profiling.table import align_columns, giga
 from ..profiling.timing import time_in_turn
+from ..utils.arguments import tool_parser
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from .assignments import blocks_of_stages, check_blocks, slot_assignments, slot_statistics
 from .draw_slots import add_model_options, load_backbone, prepare_image
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the command line; or, once all other images are done, that some
             could not be used.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     add_model_options(parser)
     parser.add_argument(
         '--grids',
@@ -80,9 +80,6 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument('--rounds', type=int, default=3, help='how often each is timed (3)')
     parser.add_argument(
         '--out', type=Path, default='slot_grids', help='folder for the pictures (slot_grids)'
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
     )
     args = parser.parse_args(argv)
     if args.rounds < 1:

@@ -16,6 +16,7 @@ from ..config.load_config import load_config
 from ..errors import UserError
 from ..models import GLNet
 from ..models.backbone import MIN_SIZE
+from ..utils.arguments import tool_parser
 from ..utils.nested import nested_dicts
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from ..utils.registry_errors import config_mistakes
@@ -41,7 +42,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     add_model_options(parser)
     parser.add_argument(
         '--blocks',
@@ -51,9 +52,6 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         help='which GLMix blocks, counted over all stages from 0 (the last of each stage)',
     )
     parser.add_argument('--out', type=Path, default='slots', help='folder for the panels (slots)')
-    parser.add_argument(
-        '--debug', action='store_true', help='print the traceback of an error as well'
-    )
     return parser.parse_args(argv)
 
 

@@ -54,12 +54,44 @@ def _literal(node: ast.expr):
     return ast.literal_eval(node)
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that training and testing share."""
+def tool_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the option that every tool has."""
     parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        '--debug',
+        action='store_true',
+        help='print the traceback of an error as well, and all that else stays in the log file',
+    )
+    return parser
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a config."""
     parser.add_argument(
         'config', help='a config file, or the name of one that comes with this package'
     )
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that changes settings of the config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='settings to change in the config: a.b=1, a.c="[1,2]", a.d="(1,2)"',
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a device, as ``find_device`` takes it."""
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that training and testing share."""
+    parser = tool_parser(description)
+    add_config(parser)
     parser.add_argument(
         '--work-dir', help='folder for logs and checkpoints (work_dirs/NAME_OF_CONFIG)'
     )
@@ -68,13 +100,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help='folder of the data set in its official layout, or one that holds it as coco/, '
         'ade/ADEChallengeData2016/ or imagenet/',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='settings to change in the config: a.b=1, a.c="[1,2]", a.d="(1,2)"',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--gpus',
         type=int,
@@ -86,11 +112,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         '--launcher', choices=LAUNCHERS, default='none', help='what started the processes (none)'
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--debug',
-        action='store_true',
-        help='print the traceback of an error as well, and in a test all that the log file has',
-    )
     return parser
 
 
