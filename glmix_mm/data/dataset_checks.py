@@ -132,7 +132,7 @@ def _check(
     elif _is_image_folders(dataset):
         classes, survey = check_image_folders(dataset, place, evaluators, known.class_folders)
         if hasattr(dataset, 'token_label_root'):
-            check_token_labels(dataset, place, len(classes))
+            check_token_labels(dataset, place, len(classes), survey.paths)
     elif _is_label_maps(dataset):
         scored = not evaluators or any(not metric.get('format_only') for metric in evaluators)
         survey = check_label_maps(dataset, place, scored)

@@ -52,12 +52,12 @@ def check_image_folders(
         _check_topk(place.split, classes, evaluators)
         return classes, _survey(dataset.img_prefix, listed)
     names = _class_folders(dataset, place)
-    _check_folders(dataset, names, classes)
+    images = {name: _images(dataset, name) for name in names}
+    _check_folders(dataset, images, classes)
     for split, others in folders.items():
         _compare(place.split, names, split, others)
     folders[place.split] = names
     _check_topk(place.split, names, evaluators)
-    images = {name: _images(dataset, name) for name in names}
     survey = _survey(dataset.img_prefix, sorted(chain.from_iterable(images.values())))
     few, many = (pick(names, key=lambda name: len(images[name])) for pick in (min, max))
     range_ = f'from {len(images[few])} ({few}) to {len(images[many])} ({many})'
@@ -79,7 +79,7 @@ def _images(dataset: BaseDataset, name: str) -> list[str]:
     root = dataset.img_prefix
     return [
         os.path.relpath(os.path.join(folder, file), root)
-        for folder, _, files in os.walk(os.path.join(root, name))
+        for folder, _, files in os.walk(os.path.join(root, name), followlinks=True)
         for file in files
         if dataset.is_valid_file(file)
     ]
@@ -122,8 +122,10 @@ def _class_folders(dataset: BaseDataset, place: Place) -> list[str]:
     )
 
 
-def _check_folders(dataset: BaseDataset, names: list[str], classes: Sequence[str] | None) -> None:
-    root = os.path.abspath(dataset.img_prefix)
+def _check_folders(
+    dataset: BaseDataset, images: Mapping[str, list[str]], classes: Sequence[str] | None
+) -> None:
+    root, names = os.path.abspath(dataset.img_prefix), list(images)
     if classes is not None and len(names) != len(classes):
         raise UserError(
             f'{root}: has {len(names)} class folders ({some(names)}) instead of {len(classes)}; '
@@ -137,18 +139,13 @@ def _check_folders(dataset: BaseDataset, names: list[str], classes: Sequence[str
             f"that of the data set's classes ({some(classes)}); set metainfo=dict(classes=...) of "
             'the data set in the order of the folders'
         )
-    empty = [name for name in names if not _has_image(dataset, os.path.join(root, name))]
+    empty = [name for name in names if not images[name]]
     if empty:
         raise UserError(
             f'{root}: {len(empty)} of the {len(names)} class folders hold no image '
             f'({some(empty)}); expected files in {", ".join(sorted(dataset.extensions))}: add '
             'some, or delete the folders'
         )
-
-
-def _has_image(dataset: BaseDataset, folder: str) -> bool:
-    """Tell whether an image is in a folder or below it; stops at the first."""
-    return any(dataset.is_valid_file(name) for _, _, files in os.walk(folder) for name in files)
 
 
 def _compare(split: str, names: list[str], other_split: str, others: list[str]) -> None:

@@ -5,7 +5,7 @@ of its most likely classes and the classes' numbers: a tensor (2, k, h, w), in t
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -64,13 +64,16 @@ def read_token_labels(path: str, num_classes: int) -> ndarray:
     return labels.numpy()
 
 
-def check_token_labels(dataset: BaseDataset, place: Place, num_classes: int) -> None:
+def check_token_labels(
+    dataset: BaseDataset, place: Place, num_classes: int, images: Iterable[str]
+) -> None:
     """Check that all images have token labels, and what is in evenly chosen files.
 
     Args:
         dataset: a ``TokenLabelImageNet`` whose images were found good.
         place: its folder.
         num_classes: how many classes it has.
+        images: their paths.
 
     Raises:
         UserError: files are missing, or hold something else.
@@ -81,7 +84,8 @@ def check_token_labels(dataset: BaseDataset, place: Place, num_classes: int) -> 
             f'{place.split} data: the token labels in {os.path.abspath(root)} are missing; '
             f'expected {LAYOUT}; {GET}DIR'
         )
-    names = [token_label_name(image) for image in _images(dataset)]
+    folder = dataset.img_prefix
+    names = [token_label_name(os.path.relpath(image, folder)) for image in images]
     require_images(f'{place.split} data', root, names, f'{GET}DIR', 'token labels')
     first = None
     for name in names[:: max(1, len(names) // SAMPLED)]:
@@ -93,14 +97,3 @@ def check_token_labels(dataset: BaseDataset, place: Place, num_classes: int) -> 
                 f'{path}: is of shape {shape}, but {first[0]} of {first[1]}; token labels of a '
                 'data set must have one shape'
             )
-
-
-def _images(dataset: BaseDataset) -> Iterator[str]:
-    """Yield the paths of the data set's images below their folder (its own list takes longer)."""
-    if dataset.ann_file:
-        with open(dataset.ann_file, encoding='utf-8') as file:
-            yield from (line.strip().rsplit(' ', 1)[0] for line in file if line.strip())
-        return
-    for parent, _, names in os.walk(dataset.img_prefix, followlinks=True):
-        folder = os.path.relpath(parent, dataset.img_prefix)
-        yield from (f'{folder}/{name}' for name in names if dataset.is_valid_file(name))
