@@ -59,6 +59,12 @@ DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
 INSTANCES = 'maskrcnn_glnet_4g_1x'
 SEGMENTATION = 'semfpn_glnet_4g_80k'
 CLASSIFICATION = '_base_/finetune/classifier'
+FEW = 2000  # images; up to so many, the recipes above would end before they have learned
+FOR_FEW = {
+    DETECTION: '_base_/finetune/detector',
+    INSTANCES: '_base_/finetune/instances',
+    SEGMENTATION: '_base_/finetune/segmentor',
+}
 
 
 def read_classes(cfg: Config) -> Found:
@@ -84,7 +90,7 @@ def read_classes(cfg: Config) -> Found:
 
 
 def suiting_config(folder: Path) -> str:
-    """Return the name of a config for the data set in a folder.
+    """Return the name of a config for the data set in a folder, and for its number of images.
 
     Raises:
         UserError: the folder holds neither of the layouts known here.
@@ -93,10 +99,13 @@ def suiting_config(folder: Path) -> str:
     if found:
         content = read_coco(str(folder / found[0]), Place('train', str(folder)))
         boxes = content.get('annotations') or []
-        return INSTANCES if boxes and all(box.get('segmentation') for box in boxes) else DETECTION
-    other = describe_format(folder)
-    if _find_pair(folder, 'train') and "YOLO's" not in other:
-        return SEGMENTATION
+        masks = boxes and all(box.get('segmentation') for box in boxes)
+        name = INSTANCES if masks else DETECTION
+        return FOR_FEW[name] if len(content['images']) <= FEW else name
+    other, pair = describe_format(folder), _find_pair(folder, 'train')
+    if pair and "YOLO's" not in other:
+        images = islice((folder / pair[0]).rglob('*'), FEW + 1)
+        return FOR_FEW[SEGMENTATION] if len(list(images)) <= FEW else SEGMENTATION
     if other:
         raise UserError(f'{folder.absolute()}: {other}')
     if _find_folders(folder, 'train'):

@@ -227,13 +227,13 @@ def test_frozen_stages(family, name, own):
     assert frozen == expected and expected
 
 
-@pytest.mark.parametrize('name', ['maskrcnn_glnet_4g_1x', 'semfpn_glnet_4g_80k'])
+@pytest.mark.parametrize('name', ['comment', 'detector', 'instances', 'segmentor'])
 def test_the_recipe_for_small_sets(name, tmp_path):
     path = config_root() / '_base_/finetune/small.py'
-    lines = [line.removeprefix('#   ') for line in path.read_text().splitlines()[1:5]]
-    text = '\n'.join(lines).replace('maskrcnn_glnet_4g_1x', name)
-    (tmp_path / 'mine.py').write_text(text)
-    cfg = load_config(str(tmp_path / 'mine.py'))
+    lines = [line[4:] for line in path.read_text().splitlines() if line.startswith('#   ')]
+    (tmp_path / 'mine.py').write_text('\n'.join(lines))
+    cfg = load_config(str(tmp_path / 'mine.py') if name == 'comment' else f'_base_/finetune/{name}')
+    assert cfg.auto_scale_lr.base_batch_size == 4
     assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=200)
     assert [s.get('end') for s in cfg.param_scheduler] == [100, 2000]
     assert cfg.train_dataloader.batch_size == 4

@@ -52,7 +52,7 @@ def test_every_kind_of_command_was_run(followed):
     _, commands = followed
     words = [command.split()[1] for command in commands]
     jobs = ['check-data', 'train', 'test', 'predict']
-    assert words == [*jobs, *jobs, 'train']
+    assert words == [*jobs, *jobs, 'train', 'train']
 
 
 def test_the_checkpoints_know_the_classes(followed):

@@ -207,10 +207,17 @@ def test_a_folder_is_checked_alone(boxes, masks, capsys):
     assert 'train data: 7 of 8 images used' in out
     assert out.count('val data: 4 of 4 images used') == 1
     assert 'test data' not in out  # the same as val
-    config = classes_from_data.INSTANCES if masks else classes_from_data.DETECTION
+    config = f'_base_/finetune/{"instances" if masks else "detector"}'
     assert out.endswith(
         f'Train on it: glmix train {config} --data-root {boxes} --classes-from-data\n'
     )
+
+
+def test_the_config_goes_with_the_number_of_images(boxes, maps, monkeypatch):
+    assert classes_from_data.suiting_config(maps) == '_base_/finetune/segmentor'
+    monkeypatch.setattr(classes_from_data, 'FEW', 7)
+    assert classes_from_data.suiting_config(boxes) == 'maskrcnn_glnet_4g_1x'
+    assert classes_from_data.suiting_config(maps) == 'semfpn_glnet_4g_80k'
 
 
 def test_all_mistakes_of_a_folder_are_printed(maps, capsys):
