@@ -286,7 +286,8 @@ def check_gpu(facts: dict) -> Finding:
     built = found['cuda'] or found['hip']
     if found['devices']:
         names = ', '.join(f'{d["name"]} ({d["memory"] / 2**30:.0f} GiB)' for d in found['devices'])
-        return Finding('GPU', OK, f'{names}; torch is built for CUDA {built}')
+        dtype = 'bfloat16' if found['bf16'] else 'float16 (no bfloat16)'
+        return Finding('GPU', OK, f'{names}, {dtype}; torch is built for CUDA {built}')
     if facts['driver'] and not built:
         fix = 'pip install --upgrade --force-reinstall torch torchvision  # those of CUDA'
         return Finding('GPU', WARNING, "NVIDIA's driver is here, but torch is built for CPUs", fix)
@@ -301,17 +302,6 @@ def check_gpu(facts: dict) -> Finding:
         text += f"; torch is built for CUDA {built}, but NVIDIA's driver is not here"
         fix = f'if this machine has a GPU, install its driver (docker run --gpus all); {fix}'
     return Finding('GPU', WARNING, text, fix)
-
-
-def check_precision(facts: dict) -> Finding:
-    """In which precision training would compute."""
-    found = facts['probe'].get('gpu', {})
-    if not found.get('devices'):
-        known = UNKNOWN if 'devices' not in found else OK
-        return Finding('precision', known, 'float32' if known == OK else 'needs torch')
-    if found['bf16']:
-        return Finding('precision', OK, 'bfloat16')
-    return Finding('precision', OK, 'float16 with a scaled loss; this GPU has no bfloat16')
 
 
 def check_disk(facts: dict) -> Finding:
@@ -362,7 +352,6 @@ CHECKS: tuple[Callable[[dict], Finding], ...] = (
     check_ops,
     check_startup,
     check_gpu,
-    check_precision,
     check_disk,
     check_data,
     check_weights,

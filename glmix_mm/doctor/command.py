@@ -1,4 +1,4 @@
-"""The command line of ``glmix doctor``."""
+"""Prints the findings, as text or json: what ``glmix doctor`` calls."""
 
 import argparse
 import json

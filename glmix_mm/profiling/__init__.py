@@ -1,4 +1,4 @@
-"""What a model costs: multiply-adds and parameters."""
+"""What models cost: multiply-adds, parameters, memory and time; curves of training runs."""
 
 from .flops import Count, Part, build, count
 

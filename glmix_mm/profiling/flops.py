@@ -87,7 +87,7 @@ def build(config: Config) -> nn.Module:
         raise UserError(f'{name}: the config has no `model`, only {", ".join(sorted(config))}')
     scope = DefaultScope.overwrite_default_scope(config.get('default_scope'))
     with config_mistakes(name), scope, EmptyOnMeta():
-        return MODELS.build(copy.deepcopy(config.model))  # see engine.checkpoints.build_model
+        return MODELS.build(copy.deepcopy(config.model))  # see models.build.build_model
 
 
 def count(model: nn.Module, shape: Sequence[int] = (800, 1280)) -> Count:

@@ -1,4 +1,4 @@
-"""Stops a training run whose losses or weights are no numbers any more."""
+"""Stops a training run whose losses or weights are not finite any more."""
 
 import math
 from collections.abc import Mapping

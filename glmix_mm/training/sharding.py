@@ -1,8 +1,4 @@
-"""Fits a config to the strategy that it names: mmengine's for sharded training.
-
-mmengine does not let two bases of a config set the same entry, so a base that names a strategy
-cannot set the optimizer wrapper, which each of them wants another of.
-"""
+"""Sharded training with mmengine: FSDP for models with scalar parameters, and resumed."""
 
 from collections.abc import Mapping
 

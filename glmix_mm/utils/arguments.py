@@ -1,4 +1,4 @@
-"""How the command lines take options and end: one clear line for a mistake that a user can fix."""
+"""The options that the command lines share, and how ``KEY=VALUE`` is read."""
 
 import argparse
 import ast

@@ -95,7 +95,7 @@ def test_a_good_machine_passes():
     findings = diagnose({})
     assert [finding.verdict for finding in findings.values()] == ['ok'] * len(CHECKS)
     assert not any(finding.fix for finding in findings.values())
-    assert findings['GPU'].found == 'NVIDIA A100 (80 GiB); torch is built for CUDA 13.2'
+    assert findings['GPU'].found == 'NVIDIA A100 (80 GiB), bfloat16; torch is built for CUDA 13.2'
     assert not command.would_fail(findings.values())
 
 
@@ -297,7 +297,7 @@ def test_a_good_machine_passes():
             'none: training runs on the CPU',
             'the demo does not',
         ),
-        ('precision', {'probe/gpu/bf16': False}, 'ok', 'float16', ''),
+        ('GPU', {'probe/gpu/bf16': False}, 'ok', 'float16 (no bfloat16)', ''),
         ('start-up', {'startup/installed': False}, 'warning', 'not installed', 'with pip'),
         ('start-up', {'startup/switch': '0'}, 'warning', 'GLMIX_STARTUP=0', 'unset it'),
         ('disk', {'disk/free': 0.3e9}, 'error', '0.3 GB free', '--work-dir'),

@@ -1,4 +1,4 @@
-"""The precision that the served ops compute in."""
+"""Widens tensors to the precision that the served ops compute in."""
 
 from torch import Tensor, float32, promote_types
 
