@@ -23,9 +23,7 @@ def set_up() -> None:
 
     from . import models  # noqa: F401  (after the platform is ready)
     from .checkpoints import safe_reading
-    from .data import checked_loading, coco_ids
     from .inference import picture_hook  # noqa: F401
-    from .models import cross_entropy
     from .slots import slot_hook  # noqa: F401
     from .training import amp, finite_hook, layer_decay  # noqa: F401
     from .utils import atomic_files, old_names
@@ -34,14 +32,7 @@ def set_up() -> None:
     atomic_files.install()
     old_names.install()
     is_set_up = True
-    compat.install(
-        {
-            **checked_loading.PATCHES,
-            **coco_ids.PATCHES,
-            **cross_entropy.PATCHES,
-            'timm.models': _add_timm_models,
-        }
-    )
+    compat.install({'timm.models': _add_timm_models})
 
 
 def _add_timm_models(module) -> None:

@@ -54,7 +54,7 @@ def use_found(cfg: Config, found: Found) -> list[str]:
         # mmseg's pipelines repeat the setting, and insist that it is the data set's.
         loaders = [cfg.get(f'{split}_dataloader') for split in SPLITS]
         for step in nested_dicts([*filter(None, loaders), cfg.get('tta_pipeline')]):
-            if str(step.get('type')).endswith('LoadAnnotations'):
+            if str(step.get('type')).endswith(('LoadAnnotations', 'CheckedLoadLabels')):
                 step.pop('reduce_zero_label', None)
         _set_outputs(cfg, found.classes)
     set_classes(cfg, found.classes)

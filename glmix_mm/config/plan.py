@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from .checked_parts import use_checked_parts
 from .classes import Found, use_found
 from .data_root import apply_data_root
 from .edits import (
@@ -175,6 +176,7 @@ def _prepare_training(cfg: Config, options: TrainOptions) -> None:
         enable_auto_scale_lr(cfg)
     keep_last_checkpoint(cfg)
     use_exact_loop(cfg)
+    use_checked_parts(cfg, ['train', 'val'])
 
 
 def _prepare_test(cfg: Config, options: TestOptions) -> None:
@@ -205,3 +207,4 @@ def finish_test(cfg: Config, options: TestOptions, checkpoint: str) -> None:
     score(cfg, checkpoint, options.quiet)
     if options.tta:
         use_augmentation(cfg)  # which wraps the model
+    use_checked_parts(cfg, ['test'])

@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
 from ..utils.nested import unwrap
+from .checked_parts import LABELS
 from .edits import METRICS, require
 
 PICKLES = ('.pkl', '.pickle')
@@ -20,7 +21,8 @@ def leave_out_labels(cfg: Config) -> None:
     if cfg.get('default_scope') != 'mmseg' or not all(m.get('format_only') for m in metrics):
         return
     for dataset in unwrap(cfg.test_dataloader.dataset):
-        dataset.pipeline = [s for s in dataset.pipeline if s['type'] != 'LoadAnnotations']
+        kept = [s for s in dataset.pipeline if s['type'] not in (LABELS, 'LoadAnnotations')]
+        dataset.pipeline = kept
 
 
 def leave_out_averaging(cfg: Config) -> None:

@@ -1,4 +1,4 @@
-"""Lets mmcv and mmseg refuse images and label maps that they would misread or stop at in a crash.
+"""Checks of images and label maps as they are loaded, and the loading of images with them.
 
 mmcv stops at a file that it can't read with little more than its name, and mmdet trusts the size
 that an annotation file states; mmseg cuts labels above 255 down to a byte and crops a label map of
@@ -7,7 +7,10 @@ another size than its image.
 
 import io
 
+import mmcv
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..config.ignored_label import IGNORED
@@ -16,36 +19,34 @@ from ..utils.image_files import decode_image, read_bytes
 
 LARGEST = 255  # label, of a byte
 WIDE = ('I', 'F')  # Pillow's modes of more than a byte a pixel
-# The keys under which a data set tells the loading of labels its classes and what is ignored.
-COUNT, IGNORE = 'class_count', 'ignore_index'
 
 
-def patch_images(module) -> None:
-    """Let mmcv's ``LoadImageFromFile`` refuse damaged files by name."""
-    kind = module.LoadImageFromFile
-    original = kind.transform
-    if getattr(original, 'knows_glmix_mm', False):
-        return
+@TRANSFORMS.register_module()
+class CheckedLoadImage(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, which refuses damaged files and sizes that do not fit.
+
+    Takes the same arguments. With ``ignore_empty`` or ``file_client_args`` it does as mmcv's.
+
+    Raises:
+        UserError: when an image is loaded that is missing, damaged, too large, or not of the size
+            that its annotations state.
+    """
 
     def transform(self, results: dict) -> dict | None:
+        """Load the image of ``results['img_path']``."""
         if self.ignore_empty or self.file_client_args is not None:  # the user's own handling
-            return original(self, results)
+            return super().transform(results)
         path = results['img_path']
         data = read_bytes(path, self.backend_args)
 
-        def decode():
-            return module.mmcv.imfrombytes(
-                data, flag=self.color_type, backend=self.imdecode_backend
-            )
+        def decode() -> np.ndarray | None:
+            return mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
 
         image = decode_image(data, path, decode)
         check_size(results, image.shape[:2])
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
-
-    transform.knows_glmix_mm = True
-    kind.transform = transform
 
 
 def check_size(results: dict, found: tuple[int, int]) -> None:
@@ -71,28 +72,6 @@ def check_size(results: dict, found: tuple[int, int]) -> None:
         f'{results["img_path"]}: is {found[1]} x {found[0]} px, but its annotations are for '
         f'{stated[1]} x {stated[0]} px; {reason}'
     )
-
-
-def patch_label_maps(module) -> None:
-    """Let mmseg's ``LoadAnnotations`` refuse maps that do not fit the image or the classes."""
-    kind = module.LoadAnnotations
-    original = kind._load_seg_map
-    if getattr(original, 'knows_glmix_mm', False):
-        return
-
-    def load_label_map(self, results: dict) -> None:
-        path = results['seg_map_path']
-        data = read_bytes(path, self.backend_args)
-
-        def decode():
-            original(self, results)
-            return results['gt_seg_map']
-
-        check_header(data, path)
-        check_labels(decode_image(data, path, decode), path, results)
-
-    load_label_map.knows_glmix_mm = True
-    kind._load_seg_map = load_label_map
 
 
 def check_header(data: bytes, path: str) -> None:
@@ -122,13 +101,17 @@ def check_header(data: bytes, path: str) -> None:
         )
 
 
-def check_labels(labels: np.ndarray, path: str, results: dict) -> None:
+def check_labels(
+    labels: np.ndarray, path: str, results: dict, count: int | None, ignored: int = IGNORED
+) -> None:
     """Check a label map against its image and the number of classes.
 
     Args:
         labels: the numbers of the classes, as the losses take them, (H, W).
         path: the file, for messages.
         results: of the data set, with the image if that is loaded.
+        count: the number of classes; None if unknown.
+        ignored: the label that is no class.
 
     Raises:
         UserError: its size is another, or a label is out of range.
@@ -140,10 +123,8 @@ def check_labels(labels: np.ndarray, path: str, results: dict) -> None:
             f'{path}: is {size} px, but its image {results.get("img_path")} is {shape[1]} x '
             f"{shape[0]} px (upright); a label map needs its image's size and one channel"
         )
-    count = results.get(COUNT)
     if count is None:
         return
-    ignored = results.get(IGNORE, IGNORED)
     strange = np.unique(labels[(labels >= count) & (labels != ignored)])
     if len(strange):
         shift = 1 if results.get('reduce_zero_label') else 0
@@ -151,46 +132,3 @@ def check_labels(labels: np.ndarray, path: str, results: dict) -> None:
             f'{path}: has label {strange[0] + shift}, expected {shift} to {count - 1 + shift} for '
             f'{count} classes or {ignored} (ignored)'
         )
-
-
-def patch_segmentation_sets(module) -> None:
-    """Let mmseg's data sets tell the loading of labels how many classes there are."""
-    kind = module.BaseSegDataset
-    original = kind.get_data_info
-    if getattr(original, 'knows_glmix_mm', False):
-        return
-
-    def get_data_info(self, idx: int) -> dict:
-        info = original(self, idx)
-        classes = self._metainfo.get('classes')
-        if classes:
-            info[COUNT], info[IGNORE] = len(classes), self.ignore_index
-        return info
-
-    get_data_info.knows_glmix_mm = True
-    kind.get_data_info = get_data_info
-
-
-def patch_flip(module) -> None:
-    """Let mmcv's ``imflip`` return images that torch takes also where a side has one pixel.
-
-    numpy calls a flipped column contiguous, so it is not copied, but torch refuses its stride.
-    """
-    original = module.imflip
-    if getattr(original, 'knows_glmix_mm', False):
-        return
-
-    def imflip(img: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
-        flipped = original(img, direction)
-        return flipped.copy() if 1 in flipped.shape[:2] else flipped
-
-    imflip.knows_glmix_mm = True
-    module.imflip = imflip
-
-
-PATCHES = {
-    'mmcv.image.geometric': patch_flip,
-    'mmcv.transforms.loading': patch_images,
-    'mmseg.datasets.transforms.loading': patch_label_maps,
-    'mmseg.datasets.basesegdataset': patch_segmentation_sets,
-}

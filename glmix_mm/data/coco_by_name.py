@@ -1,14 +1,18 @@
-"""COCO annotations whose categories are matched by name, whatever their order in the file.
+"""COCO's annotations, completed, with categories that are matched by name.
 
 mmdet numbers a data set's classes in the order of the file's categories. Two files with the same
 names in another order then have other labels, and perfect boxes of one score badly on the other.
+And pycocotools opens files in the locale's encoding; json is UTF-8, in which names may be others.
 """
 
+import json
 from collections.abc import Sequence
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.registry import DATASETS
+
+from .coco_ids import complete
 
 
 def category_ids(coco: COCO, names: Sequence[str]) -> list:
@@ -18,9 +22,25 @@ def category_ids(coco: COCO, names: Sequence[str]) -> list:
 
 
 class CocoByName(COCO):
-    """mmdet's ``COCO``, which returns the ids of names in the order of the names."""
+    """mmdet's ``COCO`` of a UTF-8 file, completed, that finds ids in the order of the names.
+
+    What was read is completed, never the file (:func:`~glmix_mm.data.coco_ids.complete`).
+    """
 
     by_name = True
+
+    def __init__(self, annotation_file: str | None = None):
+        super().__init__()
+        if annotation_file is not None:
+            with open(annotation_file, encoding='utf-8') as file:
+                self.dataset = json.load(file)
+            self.createIndex()
+            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+    def createIndex(self) -> None:
+        """Complete the annotations, then index them."""
+        complete(self.dataset.get('annotations') or [])
+        super().createIndex()
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list:
         """Return the ids of the categories of these names, supercategories or ids."""

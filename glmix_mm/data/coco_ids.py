@@ -1,12 +1,10 @@
-"""Lets pycocotools score rightly against annotations that are sound but not as it expects them.
+"""Completes annotations that are sound, but not as pycocotools expects them.
 
 pycocotools notes which annotation a detection matches by the annotation's id, in an array of floats
 whose zeros mean no match. So a match of id 0, where Roboflow and others begin to count, is a miss,
 and an id that is a text stops it; so does an annotation without 'iscrowd', which mmdet takes for 0.
-And it opens files in the locale's encoding: json is UTF-8, in which names of classes may be others.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 LARGEST = 2**63 - 1
@@ -25,34 +23,6 @@ def complete(annotations: Sequence[dict]) -> None:
             annotation['id'] = number
     for annotation in annotations:
         annotation.setdefault('iscrowd', 0)
-
-
-def patch_coco(module) -> None:
-    """Let mmdet's ``COCO``, which its data sets and its metric use, read UTF-8 and complete it.
-
-    What was read is changed, never the file.
-    """
-    kind = module.COCO
-    original = kind.createIndex
-    if getattr(original, 'knows_glmix_mm', False):
-        return
-
-    def create_index(self) -> None:
-        complete(self.dataset.get('annotations') or [])
-        original(self)
-
-    empty = kind.__init__
-
-    def __init__(self, annotation_file: str | None = None) -> None:
-        empty(self)
-        if annotation_file is not None:
-            with open(annotation_file, encoding='utf-8') as file:
-                self.dataset = json.load(file)
-            self.createIndex()
-            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
-
-    create_index.knows_glmix_mm = True
-    kind.createIndex, kind.__init__ = create_index, __init__
 
 
 def describe(annotations: Sequence[Mapping], path: str) -> list[str]:
@@ -75,6 +45,3 @@ def describe(annotations: Sequence[Mapping], path: str) -> list[str]:
     if without:
         notes.append(f"{path}: {without} annotations have no 'iscrowd'; it is read as 0")
     return notes
-
-
-PATCHES = {'mmdet.datasets.api_wrappers.coco_api': patch_coco}

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
+from mmdet.datasets.api_wrappers import COCOeval, COCOevalMP
 from mmdet.evaluation import CocoMetric, VOCMetric, bbox_overlaps, voc_classes
 from mmdet.evaluation.functional.recall import _recalls
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import load
+from mmengine.fileio import get_local_path, load
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from ..data.coco_by_name import category_ids
+from ..data.coco_by_name import CocoByName, category_ids
 from ..errors import UserError
 from ..utils.atomic_files import write_atomically
 from .coco_results import category_numbers, coco_results
@@ -31,8 +31,9 @@ SIZES = {'s': 1, 'm': 2, 'l': 3}  # places in COCO's ranges of area
 
 @METRICS.register_module()
 class CheckedCocoMetric(CocoMetric):
-    """mmdet's ``CocoMetric``, right for any ``iou_thrs``, ``proposal_nums`` and category ids.
+    """mmdet's ``CocoMetric``, right for any ``iou_thrs``, ``proposal_nums``, ids and encoding.
 
+    Annotations are read, and completed, as :class:`~glmix_mm.data.coco_by_name.CocoByName` does.
     Classes are matched with the file's categories by name, where mmdet goes by their order.
     With the defaults the scores are mmdet's, but for ``classwise``, where mmdet's names are those
     of other classes unless the file numbers its categories in ascending order. With others ``mAP``
@@ -41,6 +42,7 @@ class CheckedCocoMetric(CocoMetric):
     image where 100 is among the numbers; otherwise it counts the largest, as all other AP do.
 
     Args:
+        ann_file: COCO's json.
         iou_thrs: a threshold or several.
         proposal_nums: a number of detections or several.
         **kwargs: as mmdet's.
@@ -50,7 +52,7 @@ class CheckedCocoMetric(CocoMetric):
             the files.
     """
 
-    def __init__(self, *, iou_thrs=None, proposal_nums=tuple(NUMBERS), **kwargs):
+    def __init__(self, *, ann_file=None, iou_thrs=None, proposal_nums=tuple(NUMBERS), **kwargs):
         if kwargs.get('format_only') and not kwargs.get('outfile_prefix'):
             raise UserError(
                 'CocoMetric: format_only=True only writes files, so it needs their name: '
@@ -59,6 +61,9 @@ class CheckedCocoMetric(CocoMetric):
         thresholds = None if iou_thrs is None else np.atleast_1d(np.asarray(iou_thrs, float))
         numbers = np.atleast_1d(np.asarray(proposal_nums, int)).tolist()
         super().__init__(iou_thrs=thresholds, proposal_nums=numbers, **kwargs)
+        if ann_file is not None:
+            with get_local_path(ann_file, backend_args=self.backend_args) as path:
+                self._coco_api = CocoByName(path)
         known = self._names()
         for name in self.metric_items or ():
             if name not in known:
@@ -94,7 +99,7 @@ class CheckedCocoMetric(CocoMetric):
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or f'{folder}/results'
             if self._coco_api is None:
-                self._coco_api = COCO(self.gt_to_coco_json(truth, prefix))
+                self._coco_api = CocoByName(self.gt_to_coco_json(truth, prefix))
             self.cat_ids = category_ids(self._coco_api, self.dataset_meta['classes'])
             self.img_ids = self._coco_api.get_img_ids()
             files = self.results2json(found, prefix)

@@ -1,39 +1,42 @@
-"""Lets mmseg's cross-entropy with class weights take pixels that are to be ignored.
+"""mmseg's cross-entropy with class weights that takes pixels that are to be ignored."""
 
-mmseg looks their label, 255, up among the weights to find out what to divide by, and stops.
-"""
-
-import functools
-
+from mmengine.registry import MODELS
+from mmseg.models.losses import CrossEntropyLoss
+from mmseg.models.losses.cross_entropy_loss import cross_entropy
 from torch import Tensor
 
 
-def patch_cross_entropy(module) -> None:
-    """Let mmseg's ``cross_entropy`` divide by the weights of the pixels that count, as torch's."""
-    original = module.cross_entropy
-    if getattr(original, 'knows_glmix_mm', False):
-        return
+def weighted_cross_entropy(
+    pred: Tensor,
+    label: Tensor,
+    weight: Tensor | None = None,
+    class_weight: Tensor | None = None,
+    reduction: str = 'mean',
+    avg_factor: float | Tensor | None = None,
+    ignore_index: int = -100,
+    avg_non_ignore: bool = False,
+) -> Tensor:
+    """Return mmseg's ``cross_entropy``, divided by the weights of the pixels that count.
 
-    @functools.wraps(original)
-    def cross_entropy(
-        pred: Tensor,
-        label: Tensor,
-        weight: Tensor | None = None,
-        class_weight: Tensor | None = None,
-        reduction: str = 'mean',
-        avg_factor: float | Tensor | None = None,
-        ignore_index: int = -100,
-        avg_non_ignore: bool = False,
-    ) -> Tensor:
-        if class_weight is not None and avg_factor is None and reduction == 'mean':
-            counts = label != ignore_index
-            avg_factor = (class_weight[label.where(counts, 0)] * counts).sum()
-        return original(
-            pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore
-        )
-
-    cross_entropy.knows_glmix_mm = True
-    module.cross_entropy = cross_entropy
+    That is torch's mean. mmseg's own looks the label of ignored pixels, 255, up among the weights
+    to find out what to divide by, and stops.
+    """
+    if class_weight is not None and avg_factor is None and reduction == 'mean':
+        counts = label != ignore_index
+        avg_factor = (class_weight[label.where(counts, 0)] * counts).sum()
+    return cross_entropy(
+        pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore
+    )
 
 
-PATCHES = {'mmseg.models.losses.cross_entropy_loss': patch_cross_entropy}
+@MODELS.register_module()
+class WeightedCrossEntropyLoss(CrossEntropyLoss):
+    """mmseg's ``CrossEntropyLoss`` with :func:`weighted_cross_entropy`; the same arguments.
+
+    Sigmoid and mask losses are mmseg's own.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.cls_criterion is cross_entropy:
+            self.cls_criterion = weighted_cross_entropy

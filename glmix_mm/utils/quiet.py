@@ -49,6 +49,10 @@ class QuietRunner(Runner):
                 handler.addFilter(_is_for_the_screen)
         return logger
 
+    def dump_config(self) -> None:
+        """Write the config beside the log, and leave the one that a training wrote above it."""
+        self.cfg.dump(Path(self.log_dir) / Path(self.cfg.filename).name)
+
 
 def _is_for_the_screen(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or '\n+--' in record.getMessage()

@@ -245,16 +245,13 @@ import importlib, sys, glmix_mm
 late = sorted(n for n in finder.patches if n.startswith('mm') and n not in sys.modules)
 for name in late:
     importlib.import_module(name)
-print('mmcv.ops' in late, 'mmseg.models.losses.cross_entropy_loss' in late)
-import torch
-from mmseg.models.losses.cross_entropy_loss import cross_entropy
-logits, labels = torch.zeros(1, 2, 1, 3), torch.tensor([[[0, 1, 255]]])
-weights = torch.tensor([1.0, 3.0])
-loss = cross_entropy(logits, labels, class_weight=weights, ignore_index=255)
-print(round(loss.item(), 4))
+print('mmcv.ops' in late)
+if importlib.util.find_spec('timm'):
+    import timm
+    assert 'timm.models' in finder.patches and 'glnet_nano' in timm.list_models()
 """
     printed = run(request.getfixturevalue(kind), '-c', code, cwd=tmp_path).splitlines()
-    assert printed[-2:] == ['True True', '0.6931']  # log 2, the mean over the weights 1 and 3
+    assert printed[-1] == 'True'
 
 
 def test_the_editable_installation_runs_the_checkout(editable, tmp_path):

@@ -11,8 +11,10 @@ from mmengine.registry import DATASETS, METRICS, DefaultScope
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from glmix_mm.data.coco_by_name import CocoByName
 from glmix_mm.data.coco_ids import describe
 from glmix_mm.data.demo_set import DEMO_CLASSES, write_demo_dataset
+from glmix_mm.inference import metrics  # noqa: F401 (registers)
 
 ODD = {
     'from 0': lambda place: place,
@@ -50,16 +52,18 @@ def results(path):
 
 
 def score(root, path):
-    """Return mmdet's AP of the detections, with the data set and the metric reading a file."""
+    """Return the AP of the detections, with the data set and the metric reading a file."""
     with DefaultScope.overwrite_default_scope('mmdet'), contextlib.redirect_stdout(io.StringIO()):
-        import mmdet.datasets
-        import mmdet.evaluation  # noqa: F401 (registers)
-
         settings = dict(ann_file=str(path), data_prefix=dict(img=f'{root}/val2017/'))
         dataset = DATASETS.build(
-            dict(settings, type='CocoDataset', metainfo=dict(classes=DEMO_CLASSES), test_mode=True)
+            dict(
+                settings,
+                type='CocoDatasetByName',
+                metainfo=dict(classes=DEMO_CLASSES),
+                test_mode=True,
+            )
         )
-        metric = METRICS.build(dict(type='CocoMetric', ann_file=str(path), metric='bbox'))
+        metric = METRICS.build(dict(type='CheckedCocoMetric', ann_file=str(path), metric='bbox'))
         metric.dataset_meta = dataset.metainfo
         for index, image in enumerate(sorted(found := results(path))):
             assert dataset.get_data_info(index)['img_id'] == image
@@ -121,7 +125,5 @@ def test_pycocotools_alone_gives_another_ap(root):
 
 def test_sound_ids_stay_as_they_are(root):
     with contextlib.redirect_stdout(io.StringIO()):
-        from mmdet.datasets.api_wrappers import COCO as Read
-
-        read = Read(str(write(root, 'high', lambda place: 2**63 - 1 - 5 * place)))
+        read = CocoByName(str(write(root, 'high', lambda place: 2**63 - 1 - 5 * place)))
     assert min(read.anns) > 2**62

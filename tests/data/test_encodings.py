@@ -12,13 +12,13 @@ from glmix_mm.data.demo_set import write_demo_dataset
 NAMES = ['Körper', '方块', 'Dreieck', 'Ζ', '🎈']
 ASCII_ONLY = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
 READ = """
-import sys, glmix_mm
+import sys, glmix_mm.data.coco_by_name
 from mmengine.registry import DATASETS, init_default_scope
 init_default_scope('mmdet')
 classes = [name.encode().decode('unicode_escape') for name in sys.argv[2:]]
 file = sys.argv[1] + '/annotations/instances_train2017.json'
 settings = dict(ann_file=file, metainfo=dict(classes=classes), data_prefix=dict(img=''))
-dataset = DATASETS.build(dict(type='CocoDataset', **settings))
+dataset = DATASETS.build(dict(type='CocoDatasetByName', **settings))
 print(ascii([[box['bbox_label'] for box in image['instances']] for image in dataset]))
 print(' '.join(classes).isascii(), sys.stdout.encoding)
 """

@@ -1,0 +1,60 @@
+"""Puts checked parts in place of the libraries' own, so that a dumped config names them."""
+
+from collections.abc import Mapping, Sequence
+
+from mmengine.config import Config, ConfigDict
+
+from ..utils.nested import nested_dicts, unwrap
+from .edits import require
+
+LABELS = 'CheckedLoadLabels'
+
+
+def use_checked_parts(cfg: Config, splits: Sequence[str]) -> None:
+    """Let a run refuse damaged or unfitting images and label maps, and weigh classes rightly.
+
+    The pipelines of other splits stay as they are: the libraries' inferencers look for
+    ``LoadImageFromFile`` in the test pipeline of the config that a training leaves.
+
+    Args:
+        cfg: the config.
+        splits: of 'train', 'val' and 'test', those that the run reads.
+    """
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in unwrap(loader.dataset) if loader else ():
+            _check_loading(cfg, dataset)
+    if 'train' in splits:
+        _weigh_classes(cfg)
+
+
+def _check_loading(cfg: Config, dataset: ConfigDict) -> None:
+    for step in nested_dicts(dataset.get('pipeline')):
+        if step.get('type') in ('LoadImageFromFile', 'mmcv.LoadImageFromFile'):
+            step['type'] = 'CheckedLoadImage'
+            require(cfg, 'glmix_mm.data.checked_loading')
+        if step.get('type') == LABELS or _is_mmseg(cfg, step, 'LoadAnnotations'):
+            count = _number_of_classes(cfg)
+            step.update(type=LABELS, num_classes=count, ignore_index=dataset.get('ignore_index'))
+            require(cfg, 'glmix_mm.data.checked_labels')
+
+
+def _number_of_classes(cfg: Config) -> int | None:
+    """Return what a segmentor's heads tell apart, which is as many classes as its data have."""
+    model = cfg.model.get('module', cfg.model)  # of test-time augmentation
+    heads = nested_dicts(model.get('decode_head'))
+    return next((head['num_classes'] for head in heads if head.get('num_classes')), None)
+
+
+def _weigh_classes(cfg: Config) -> None:
+    """Divide mmseg's cross-entropy with class weights by the weights of the pixels that count."""
+    for loss in nested_dicts(cfg.model):
+        if _is_mmseg(cfg, loss, 'CrossEntropyLoss') and loss.get('class_weight'):
+            loss['type'] = 'WeightedCrossEntropyLoss'
+            require(cfg, 'glmix_mm.models.cross_entropy')
+
+
+def _is_mmseg(cfg: Config, part: Mapping, name: str) -> bool:
+    """Tell whether a part of a config is mmseg's own of this name."""
+    kind = part.get('type')
+    return kind == f'mmseg.{name}' or (kind == name and cfg.get('default_scope') == 'mmseg')
