@@ -24,7 +24,7 @@ from ..utils.messages import some
 from ..utils.nested import SPLITS
 from ..utils.pictures import ENDINGS
 from .coco_checks import read_coco
-from .formats import describe_format
+from .formats import describe_contents, describe_format
 from .label_statistics import refuse_other_archives, sample
 from .paths import Place, read_lines, with_slashes
 from .statistics import of_all
@@ -52,7 +52,13 @@ PAIRS = (  # of folders of images and of label maps
     ('{}/images', '{}/labels'),
     ('{}/images', '{}/masks'),
 )
-ALL_IMAGES = ('images', 'img_dir', 'JPEGImages')  # folders that are no class's
+UNSPLIT = (
+    ('images', 'masks'),
+    ('images', 'labels'),
+    ('images', 'annotations'),
+    ('JPEGImages', 'SegmentationClass'),
+)
+ALL_IMAGES = ('images', 'img_dir', 'JPEGImages', 'leftImg8bit')  # folders that are no class's
 TRIED = 5  # images whose label map is looked for, to learn how label maps are named
 LABEL_MAPS_READ = 2000  # to find out how many labels there are
 DETECTION = 'retinanet_glnet_4g_1x'  # configs that suit any such data
@@ -115,7 +121,13 @@ def suiting_config(folder: Path) -> str:
         raise _expect_folders(folder, 'train')
     ways = [*ANNOTATIONS, *map(' and '.join, PAIRS), '{}/CLASS/IMAGE']
     expected = _expected('train', ways)
-    raise UserError(f'{folder.absolute()}: {expected}')
+    unsplit = next((p for p in UNSPLIT if all((folder / part).is_dir() for part in p)), None)
+    if unsplit:
+        expected = (
+            f'{" and ".join(unsplit)} are not split; move a part of both, such as a fifth, to '
+            'images/val and masks/val, and the rest to images/train and masks/train'
+        )
+    raise UserError(f'{folder.absolute()} {describe_contents(folder)}: {expected}')
 
 
 def _root(cfg: Config) -> Path:
@@ -242,6 +254,10 @@ def _find_images(root: Path, split: str, path: str) -> str:
         if images and (root / folder / images[0]['file_name']).is_file():
             return folder
     fix = with_slashes(str(root / path), images[0]['file_name'] if images else '')
+    name = os.path.basename(images[0]['file_name']) if images else ''
+    near = [folder for folder in folders if name and (root / folder / name).is_file()]
+    if near and not fix:
+        fix = f'{near[0] or "."} has a {name}: take the folders out of each file_name'
     raise UserError(
         f'{root / path}: its first image, {images[0]["file_name"] if images else "none"}, is in '
         f'none of {some(dict.fromkeys(folders), 12)} of {root.absolute()}; '

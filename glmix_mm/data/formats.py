@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import NamedTuple
 
 FILES = 2000  # that are looked into
 NAMES = 50_000  # of files, images included, after which no folder is looked into
-LARGE = 2**20  # bytes of a json beyond which only its start is read
+LARGE = 2**20  # bytes of a json beyond which only its start and end are read
 # What to do next with annotations in another format than COCO's.
 CONVERT = (
     "detectors read COCO's json: convert it, for example with the package supervision "
@@ -39,8 +41,16 @@ def describe_format(folder: Path) -> str:
         found = next((path for path in files if kind.fits(path)), None)
         if found:
             below = found.relative_to(folder)
-            return f'{below} is {kind.name}; {kind.next_step.format(file=below)}'
+            return f'{below} is {kind.name}; {kind.next_step.format(file=shlex.quote(str(below)))}'
     return ''
+
+
+def describe_contents(folder: Path) -> str:
+    """Return how many files of which ending are below a folder, for a message."""
+    names = (path for path in islice(folder.rglob('*'), NAMES) if path.is_file())
+    counts = Counter(path.suffix or path.name for path in names)
+    listed = ', '.join(f'{count} *{ending}' for ending, count in counts.most_common(5))
+    return f'holds {listed}' if listed else 'is empty'
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -94,7 +104,10 @@ def _has_keys(*keys: str) -> Callable[[Path], bool]:
             return False
         text = _start(path)
         if len(text) == LARGE:
-            return all(f'"{key}"' in text for key in keys[:1])
+            with open(path, 'rb') as file:
+                file.seek(-LARGE, os.SEEK_END)
+                text += file.read().decode(errors='replace')
+            return any(f'"{key}":' in text.replace('" :', '":') for key in keys)
         try:
             content = json.loads(text)
         except (ValueError, RecursionError):
@@ -133,8 +146,9 @@ FORMATS = (
         _has_keys('shapes', 'imagePath'),
     ),
     Format(
-        "COCO's json, but its name names no split",
-        'divide it into train.json and val.json, for example with the package supervision '
+        "COCO's json, but not where it is looked for (train.json and val.json, for example)",
+        'rename it, or give the folder that holds it; if it is not split, divide it '
+        'into train.json and val.json, for example with the package supervision '
         '(DetectionDataset.from_coco, then split), or name it in the config: --cfg-options '
         'train_dataloader.dataset.ann_file={file} train_dataloader.dataset.data_prefix.img=FOLDER, '
         'and val_dataloader and test_dataloader likewise',

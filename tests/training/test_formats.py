@@ -47,6 +47,31 @@ def test_a_format_is_named_with_its_file(path, tmp_path):
     assert name in message and '\n' not in message
 
 
+def test_a_large_json_is_known_by_its_end(tmp_path):
+    entries = ','.join('{"id": 1}' for _ in range(300_000))
+    text = f'{{"annotations": [{entries}], "categories": [], "images": []}}'
+    (tmp_path / 'my data.json').write_text(text)
+    with pytest.raises(UserError, match="COCO's json") as caught:
+        suiting_config(tmp_path)
+    assert "ann_file='my data.json'" in str(caught.value)
+
+
+def test_images_and_masks_that_are_not_split(tmp_path):
+    for name in ('images/a.jpg', 'masks/a.png'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r'holds 1 \*\.jpg, 1 \*\.png: .*images/val'):
+        suiting_config(tmp_path)
+
+
+def test_images_whose_names_have_other_folders(demo, tmp_path):
+    shutil.copytree(demo, tmp_path / 'set')
+    for path in (tmp_path / 'set/annotations').glob('*.json'):
+        path.write_text(path.read_text().replace('"file_name": "', '"file_name": "/home/me/'))
+    with pytest.raises(UserError, match=r'train2017 has a .*take the folders out'):
+        suiting_config(tmp_path / 'set')
+
+
 @pytest.mark.parametrize(
     ('name', 'text'),
     [
