@@ -26,7 +26,7 @@ class StateDifference:
         unexpected: the checkpoint's names that are not expected.
         misshapen: ``NAME (3, 4) instead of (3, 5)`` for each tensor of another shape.
         mistyped: ``NAME int64 instead of float32`` for each tensor of another kind of numbers.
-        infinite: names of the tensors with values that are infinite or no numbers.
+        infinite: names of the tensors with values that are not finite.
     """
 
     missing: tuple[str, ...]
@@ -54,7 +54,7 @@ def compare_states(
     found: Mapping[str, Tensor],
     optional: Collection[str] = (),
 ) -> StateDifference:
-    """Compare names, shapes and types, and look for values that are no numbers.
+    """Compare names, shapes and types, and look for values that are not finite.
 
     Floating-point types may differ: loading converts them.
 
@@ -84,7 +84,7 @@ def compare_states(
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Tell whether a tensor has neither infinite values nor such that are no numbers."""
+    """Tell whether all values of a tensor are finite."""
     if tensor.is_meta or tensor.layout != torch.strided or not tensor.is_floating_point():
         return True
     # No more values are looked at than are stored: an expanded tensor claims any number.

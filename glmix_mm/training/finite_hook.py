@@ -21,7 +21,7 @@ ADVICE = (
 
 @HOOKS.register_module()
 class FiniteHook(Hook):
-    """Ends the run at the first loss that is infinite or no number, before anything is saved.
+    """Ends the run at the first loss that is not finite, before anything is saved.
 
     Every step is checked: mmengine reads the losses for its log at every step anyway. Since a
     step may spoil the weights after its losses were still sound, the weights are checked before
