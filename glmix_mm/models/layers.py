@@ -9,7 +9,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import StochasticDepth
 
 from .ops.attention import attention
 from .ops.depthwise import ResidualDepthwiseConv2d
@@ -86,6 +85,34 @@ class GroupNorm1(nn.GroupNorm):
             return super().forward(x)
         # Behind frozen layers. On CPUs torch 2.9 crashes if only its weights learn.
         return super().forward(x.detach().requires_grad_(self.weight.requires_grad))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): drops a branch for some images of a training batch.
+
+    The same numbers as ``torchvision.ops.StochasticDepth(p, 'row')``, without torchvision, which
+    takes as long to import as torch.
+
+    Args:
+        p: probability that an image's branch is dropped; the others are scaled by 1 / (1 - p).
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f'drop path rate {p}: expected a number from 0 to 1')
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, ...) to (N, ...)."""
+        if not self.training or not self.p:
+            return x
+        kept = x.new_empty((len(x),) + (1,) * (x.dim() - 1)).bernoulli_(1 - self.p)
+        return x * (kept.div_(1 - self.p) if self.p < 1 else kept)
+
+    def extra_repr(self) -> str:
+        """Show the probability."""
+        return f'p={self.p}'
 
 
 class LayerScale(nn.Module):
@@ -168,7 +195,7 @@ class Block(nn.Module):
         scaled = layer_scale is not None
         self.ls1 = LayerScale(dim, layer_scale) if scaled else nn.Identity()
         self.ls2 = LayerScale(dim, layer_scale) if scaled else nn.Identity()
-        self.drop_path = StochasticDepth(drop_path, 'row') if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w)."""

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from glmix_mm.models.layers import (
     BatchNorm2d,
+    DropPath,
     LayerNorm2d,
     LayerScale,
     SelfAttention,
@@ -91,3 +93,13 @@ def test_self_attention_equals_torchs():
     ours.proj.load_state_dict(theirs.out_proj.state_dict())
     x = torch.randn(3, 10, 64)
     torch.testing.assert_close(ours(x), theirs(x, x, x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('p', [0.0, 0.3, 1.0])
+def test_drop_path_is_torchvisions(p):
+    x, results = torch.randn(64, 3, 2, 2), []
+    for layer in (DropPath(p), StochasticDepth(p, 'row')):
+        torch.manual_seed(0)
+        results.append(layer.train()(x))
+        assert layer.eval()(x) is x
+    torch.testing.assert_close(*results, rtol=0, atol=0)
