@@ -8,7 +8,8 @@ from unittest import mock
 import pytest
 from mmengine.registry import HOOKS
 from pages import ROOT
-from shell import Shell, forget
+from runs import forget
+from shell import Shell
 from shrink import DEEP, shrink
 from stand_ins import write_all, write_weights
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
-from mmengine.logging import MMLogger
-from mmengine.visualization import Visualizer
+from runs import forget
 from stand_ins import PLACEHOLDERS, RECORD
 from torch import distributed
 
@@ -100,12 +99,6 @@ class Shell:
         ):
             assert self._call(words) == 0
         return ['torchrun', *given]
-
-
-def forget() -> None:
-    """Drop the loggers and visualizers that mmengine keeps by their names."""
-    for kind in (MMLogger, Visualizer, *Visualizer.__subclasses__()):
-        kind._instance_dict.clear()
 
 
 def run_script(path: Path, arguments: list[str], changes: dict[str, str] | None = None) -> int:

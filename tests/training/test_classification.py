@@ -10,8 +10,7 @@ import pytest
 import torch
 from mmpretrain import ImageClassificationInferencer
 from PIL import Image
-from test_testing import read_scores, test
-from test_training import read_log, train
+from runs import read_log, read_scores, test, train
 
 from glmix_mm import load
 from glmix_mm.checkpoints.safe_reading import read_checkpoint

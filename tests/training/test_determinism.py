@@ -9,13 +9,14 @@ import pytest
 import torch
 from interruption_proof import equal
 from mmengine.config import Config
-from test_training import read_log, train
+from runs import read_log, train
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import run
 from glmix_mm.config.edits import set_randomness
 from glmix_mm.config.load_config import load_config
-from glmix_mm.training.train import _take_seed, main
+from glmix_mm.config.train_edits import take_seed
+from glmix_mm.training.train import main
 
 TRAIN = Path(__file__).parents[2] / 'tools/train.py'
 OPTIONS = ('--deterministic', '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_begin=9')
@@ -82,6 +83,6 @@ def test_a_negative_seed_is_refused(capsys):
 )
 def test_a_resumed_run_goes_on_with_its_seed(randomness, notes):
     cfg = Config(dict(randomness=randomness))
-    assert _take_seed(cfg, dict(meta=dict(seed=7))) == notes
+    assert take_seed(cfg, 7) == notes
     assert cfg.randomness == dict(randomness or {}, seed=7)
-    assert _take_seed(cfg, dict(meta={})) == []
+    assert take_seed(cfg, None) == []

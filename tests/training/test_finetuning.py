@@ -1,7 +1,7 @@
 """Fine-tuning from start to end: the three snippets together in a config of one's own."""
 
 import torch
-from test_training import read_log, train
+from runs import read_log, train
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 

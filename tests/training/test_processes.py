@@ -3,7 +3,7 @@
 import pytest
 import torch
 from processes_proof import CONFIG, call, largest_difference, options, read_losses
-from test_testing import test
+from runs import test
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import run

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
-from test_checkpoints import resumable, save
-from test_training import copied, read_log, train, trained  # noqa: F401 (fixtures)
+from runs import read_log, resumable, save, train
 
 from glmix_mm.config.load_config import load_config
 from glmix_mm.errors import UserError
@@ -78,7 +78,7 @@ def test_a_checkpoints_config_is_not_run(tmp_path):
     assert not (tmp_path / 'ran').exists()
 
 
-def test_a_resumed_run_says_what_it_keeps(nano_detector, demo_root, copied, capsys):  # noqa: F811
+def test_a_resumed_run_says_what_it_keeps(nano_detector, demo_root, copied, capsys):
     options = ('optim_wrapper.optimizer.lr=5e-5', 'train_dataloader.batch_size=1')
     assert train(nano_detector, demo_root, copied, '--resume', '--cfg-options', *options) == 0
     out = capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_a_resumed_run_says_what_it_keeps(nano_detector, demo_root, copied, caps
 def test_a_new_run_in_a_used_folder_keeps_to_its_own(
     nano_detector,
     demo_root,
-    copied,  # noqa: F811
+    copied,
     capsys,
 ):
     first = id_in(copied)
@@ -110,7 +110,10 @@ def test_a_new_run_in_a_used_folder_keeps_to_its_own(
 def test_a_strangers_checkpoints_are_passed_over(tmp_path):
     mine, other = new_run_id(), new_run_id()
     content = {
-        name: dict(resumable(), message_hub=dict(runtime_info={RUN_ID: name} if name else {}))
+        name: dict(
+            resumable({'weight': torch.zeros(1)}),
+            message_hub=dict(runtime_info={RUN_ID: name} if name else {}),
+        )
         for name in (mine, other, '')
     }
     save(tmp_path / 'iter_30.pth', **content[other])

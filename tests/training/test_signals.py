@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from interruption_proof import equal
-from test_training import train
+from runs import train
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import main as glmix

@@ -4,8 +4,7 @@ import pickle
 
 import pytest
 import torch
-from test_testing import test
-from test_training import read_log, train
+from runs import read_log, test, train
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.config.load_config import load_config

@@ -1,51 +1,18 @@
 """tools/train.py from start to end on a tiny set: checkpoints, resuming, what it says."""
 
-import json
 import math
-import shutil
-import time
-from pathlib import Path
 
 import pytest
 import torch
+from runs import read_log, train
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
-from glmix_mm.cli import run
-from glmix_mm.training.train import main
 
 ITERATIONS = 2  # an epoch: 8 images, 4 a batch
 
 
-def train(config, demo_root, work_dir, *options):
-    if any(work_dir.glob('2*')):
-        time.sleep(1)  # runs keep their logs in folders named after the second
-    arguments = [config, '--data-root', str(demo_root), '--work-dir', str(work_dir)]
-    return run(main, [*arguments, '--from-scratch', *map(str, options)])
-
-
-def read_log(work_dir):
-    """Return the logged values of every training iteration of the folder's newest run."""
-    newest = max(Path(work_dir).glob('*/vis_data/scalars.json'))
-    lines = [json.loads(line) for line in newest.read_text().splitlines()]
-    return [line for line in lines if 'loss' in line]
-
-
 def optimizer_steps(checkpoint):
     return {int(state['step']) for state in checkpoint['optimizer']['state'].values()}
-
-
-@pytest.fixture(scope='module')
-def trained(nano_detector, demo_root, tmp_path_factory):
-    """Return the folder of a finished run of two epochs."""
-    work_dir = tmp_path_factory.mktemp('trained')
-    assert train(nano_detector, demo_root, work_dir) == 0
-    return work_dir
-
-
-@pytest.fixture
-def copied(trained, tmp_path):
-    """Return a copy of that folder to break things in."""
-    return Path(shutil.copytree(trained, tmp_path / 'copied'))
 
 
 def test_training_logs_saves_and_validates(trained):

@@ -13,27 +13,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from runs import read_scores, test
 
 from glmix_mm.cli import run
 from glmix_mm.config.load_config import load_config
 from glmix_mm.data.demo_set import DEMO_CLASSES, DEMO_SEG_CLASSES
 from glmix_mm.inference.predict import main as predict
-from glmix_mm.inference.test import main
 from glmix_mm.models.backbone import PyramidBackbone
 from glmix_mm.models.build import build_model
-
-
-def test(config, checkpoint, demo_root, work_dir, *options):
-    arguments = [config, checkpoint, '--data-root', str(demo_root), '--work-dir', str(work_dir)]
-    return run(main, [*arguments, *map(str, options)])
-
-
-test.__test__ = False  # the tool, not a test
-
-
-def read_scores(work_dir):
-    (path,) = work_dir.glob('*/*.json')
-    return json.loads(path.read_text())
 
 
 def make_truth_of(predictions, demo_root, root):

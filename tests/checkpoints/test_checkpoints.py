@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from runs import resumable, save
 from torch import nn
 
 from glmix_mm.checkpoints import fit, record
@@ -16,16 +17,6 @@ MODEL = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
 EXPECTED = MODEL.state_dict()
 CFG = Config(dict(model=dict(type='MaskRCNN', backbone=dict(type='GLNet', arch='4g'))))
 object.__setattr__(CFG, '_filename', 'mine.py')
-
-
-def save(path, **content):
-    torch.save(content, path)
-    return str(path)
-
-
-def resumable(epoch=1):
-    meta = dict(epoch=epoch, iter=10 * epoch)
-    return dict(state_dict=EXPECTED, optimizer={}, message_hub={}, meta=meta)
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
@@ -220,9 +211,9 @@ def test_a_useless_note_is_passed_over(tmp_path, note):
 
 def test_the_newest_readable_checkpoint_is_found(tmp_path):
     assert find_latest(tmp_path) is None
-    old = save(tmp_path / 'iter_10.pth', **resumable())
+    old = save(tmp_path / 'iter_10.pth', **resumable(EXPECTED))
     newer = save(tmp_path / 'iter_20.pth', state_dict=EXPECTED)
-    newest = save(tmp_path / 'iter_30.pth', **resumable())
+    newest = save(tmp_path / 'iter_30.pth', **resumable(EXPECTED))
     with open(newest, 'r+b') as file:
         file.truncate(500)
     path, checkpoint, failures = find_latest(tmp_path)

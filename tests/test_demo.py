@@ -103,7 +103,7 @@ def test_a_missed_target_is_an_error(monkeypatch):
 
 def test_a_foreign_data_folder_ends_in_one_line(tmp_path):
     (tmp_path / 'notes.txt').write_text('mine')
-    tool = Path(__file__).parents[2] / 'tools/demo.py'
+    tool = Path(__file__).parents[1] / 'tools/demo.py'
     command = [sys.executable, tool, '--work-dir', tmp_path / 'out', '--data-root', tmp_path]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1

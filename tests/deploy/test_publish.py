@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from test_training import read_log
+from runs import read_log
 
 from glmix_mm import __version__
 from glmix_mm.checkpoints.safe_reading import read_checkpoint

@@ -1,10 +1,13 @@
-"""A tiny demo set and tiny configs, so that a whole training run takes seconds."""
+"""Fixtures: tiny data sets and configs, so that a whole training run takes seconds."""
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from PIL import Image
+from runs import train
 
 from glmix_mm.cli import run
 from glmix_mm.config.load_config import load_config
@@ -112,22 +115,6 @@ CLASSIFIER = {
         for step, value in {'1.scale': IMAGE_SIZE, '2.crop_size': IMAGE_SIZE}.items()
     },
 }
-
-
-@pytest.fixture(scope='session', autouse=True)
-def plain_config_dumps():
-    """Let mmengine dump configs as they are: making them pretty takes half of a tiny run."""
-    with pytest.MonkeyPatch.context() as patch:
-        pretty = 'mmengine.config.config.FormatCode'  # which onedl-mmengine has not
-        patch.setattr(pretty, lambda text, **_: (text, True), raising=False)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def own_loggers():
-    """Drop the loggers of a test's runs after it: they hold on to its captured stdout."""
-    yield
-    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
@@ -244,6 +231,20 @@ def classifier_run(nano_classifier, image_root, tmp_path_factory):
     arguments = [nano_classifier, '--data-root', str(image_root), '--work-dir', str(work_dir)]
     assert run(main, arguments) == 0
     return work_dir
+
+
+@pytest.fixture(scope='session')
+def trained(nano_detector, demo_root, tmp_path_factory):
+    """Return the folder of a finished run of two epochs of the detector."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    assert train(nano_detector, demo_root, work_dir) == 0
+    return work_dir
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """Return a copy of that folder to break things in."""
+    return Path(shutil.copytree(trained, tmp_path / 'copied'))
 
 
 @pytest.fixture(scope='session')

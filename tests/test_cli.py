@@ -17,7 +17,7 @@ from glmix_mm.errors import UserError
 from glmix_mm.utils.arguments import make_parser, parse
 from glmix_mm.utils.messages import one_line
 
-TOOLS = Path(__file__).parents[2] / 'tools'
+TOOLS = Path(__file__).parents[1] / 'tools'
 
 
 def raiser(error):
