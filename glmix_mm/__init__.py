@@ -26,10 +26,9 @@ def set_up() -> None:
     from .inference import picture_hook  # noqa: F401
     from .slots import slot_hook  # noqa: F401
     from .training import amp, finite_hook, layer_decay  # noqa: F401
-    from .utils import atomic_files, old_names
+    from .utils import old_names
 
     safe_reading.install()
-    atomic_files.install()
     old_names.install()
     is_set_up = True
     compat.install({'timm.models': _add_timm_models})

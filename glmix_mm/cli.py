@@ -81,12 +81,15 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """
     from torch import distributed
 
+    from .checkpoints.safe_reading import safe_in_mmengine
+    from .utils.atomic_files import atomic_in_mmengine
     from .utils.messages import one_line
     from .utils.quiet import harmless_hidden
 
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with contextlib.nullcontext() if '--debug' in argv else harmless_hidden():
+        quiet = contextlib.nullcontext() if '--debug' in argv else harmless_hidden()
+        with quiet, safe_in_mmengine(), atomic_in_mmengine():
             status = main(argv) or 0
         if distributed.is_initialized():
             # Else its threads can end a process that is done with SIGABRT (seen with gloo).

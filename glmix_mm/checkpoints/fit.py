@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from ..errors import UserError
@@ -14,6 +13,7 @@ from ..utils.nested import unwrap
 from ..utils.registry_errors import config_mistakes
 from .compare_states import compare_states, is_state
 from .record import describe_model, describe_origin, trained_meta
+from .safe_reading import load_checkpoint
 
 SHOWN = 5  # class names that a message lists
 
@@ -24,7 +24,7 @@ def read(path: str) -> dict:
     Raises:
         UserError: it is missing, truncated, refused as unsafe, or holds no dict.
     """
-    content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    content = load_checkpoint(path)
     if not isinstance(content, dict):
         raise UserError(f'{path}: expected a dict of tensors, found {type(content).__name__}')
     return content

@@ -11,7 +11,8 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -153,12 +154,26 @@ def check_claims(path: Path) -> None:
                 )
 
 
+def load_checkpoint(source: str) -> object:
+    """Read a checkpoint from a local file, an address, or a ``glmix://`` name, to the CPU.
+
+    Raises:
+        UserError: as :func:`read_checkpoint`.
+    """
+    if source.startswith(SCHEME):
+        return load_from_glmix(source)
+    if '://' not in source:
+        return read_checkpoint(source)
+    with safe_in_mmengine():
+        return CheckpointLoader.load_checkpoint(source, map_location='cpu', logger='silent')
+
+
 def load_from_local(filename: str, map_location=None):
     """Read a local checkpoint for mmengine's ``CheckpointLoader``."""
     return read_checkpoint(filename, map_location)
 
 
-def load_from_glmix(filename: str, map_location=None):
+def load_from_glmix(filename: str, map_location='cpu'):
     """Read a released checkpoint, ``glmix://NAME``, for mmengine's ``CheckpointLoader``."""
     return read_checkpoint(find_release(filename), map_location)
 
@@ -174,28 +189,34 @@ def forget_config(content: object) -> object:
     return content
 
 
-def read_without_config(original: Callable) -> classmethod:
-    """Wrap mmengine's ``CheckpointLoader.load_checkpoint``."""
-
-    @functools.wraps(original)
-    def load_checkpoint(cls, *args, **kwargs):
-        return forget_config(original(*args, **kwargs))
-
-    load_checkpoint.knows_glmix_mm = True
-    return classmethod(load_checkpoint)
-
-
 def install() -> None:
-    """Make every way in which mmengine reads checkpoints work, and safe."""
-    if not getattr(CheckpointLoader.load_checkpoint, 'knows_glmix_mm', False):
-        CheckpointLoader.load_checkpoint = read_without_config(CheckpointLoader.load_checkpoint)
+    """Let torch read what mmengine and the authors save, and mmengine find ``glmix://`` names."""
     torch.serialization.add_safe_globals(admitted())
-    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes=SCHEME, loader=load_from_glmix, force=True)
-    # torch.hub's downloads are still unpickled unsafely by default.
-    load_url = mmengine_checkpoint.load_url
-    if not isinstance(load_url, functools.partial):
-        mmengine_checkpoint.load_url = functools.partial(load_url, weights_only=True)
+
+
+@contextmanager
+def safe_in_mmengine() -> Iterator[None]:
+    """Let mmengine's Runner and inferencers read safely too: for the length of a command.
+
+    Local files are read by :func:`read_checkpoint`, downloads with ``weights_only``, which
+    torch.hub leaves out, and no config of a checkpoint is run.
+    """
+    original, load_url = vars(CheckpointLoader)['load_checkpoint'], mmengine_checkpoint.load_url
+    load, local = CheckpointLoader.load_checkpoint, CheckpointLoader._schemes['']
+
+    def load_without_config(*args, **kwargs):
+        return forget_config(load(*args, **kwargs))
+
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    CheckpointLoader.load_checkpoint = staticmethod(load_without_config)
+    mmengine_checkpoint.load_url = functools.partial(load_url, weights_only=True)
+    try:
+        yield
+    finally:
+        CheckpointLoader.register_scheme(prefixes='', loader=local, force=True)
+        CheckpointLoader.load_checkpoint = original
+        mmengine_checkpoint.load_url = load_url
 
 
 def _explain(path: Path, error: Exception, kind: str) -> str:

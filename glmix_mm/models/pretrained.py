@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ..checkpoints.compare_states import StateDifference, compare_states, is_state
+from ..checkpoints.safe_reading import load_checkpoint
 from ..errors import UserError
 
 # Where checkpoints keep their weights, the better ones first (GLNet-16G's are its EMA).
@@ -52,7 +52,7 @@ def load_pretrained(
         UserError: the file is absent, unsafe or no checkpoint, or backbone tensors are missing,
             unexpected or misshapen (the message lists them). Nothing is loaded then.
     """
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    content = load_checkpoint(checkpoint)
     state, container = find_weights(content, checkpoint)
     state = strip_prefixes(state, prefix, checkpoint)
     expected = backbone.state_dict()

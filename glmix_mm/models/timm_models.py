@@ -7,7 +7,6 @@ and never without it. The classifiers' keys are those of this project's ImageNet
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from mmengine.runner.checkpoint import CheckpointLoader
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import adapt_input_conv, build_model_with_cfg, register_model
 from timm.models._features import feature_take_indices
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.compare_states import compare_states
 from ..checkpoints.released_weights import RELEASES, SCHEME
+from ..checkpoints.safe_reading import load_checkpoint
 from ..errors import UserError
 from . import dilateformer, fcvit, glnet
 from .classifier import NormPool, official_weights
@@ -89,7 +89,7 @@ class Classifier(nn.Module):
     def _load(self, release: str) -> None:
         """Load the authors' weights, all but those of a classifier of other classes."""
         source = SCHEME + release
-        content = CheckpointLoader.load_checkpoint(source, map_location='cpu', logger='silent')
+        content = load_checkpoint(source)
         state = official_weights(self, content, source) or content['state_dict']
         kept = {} if self.num_classes == CLASSES else self.head.state_dict(prefix='head.')
         state = {key: value for key, value in state.items() if not key.startswith('head.')} | (

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checkpoints.compare_states import is_finite, is_state
 from ..checkpoints.fit import read, weights_of
 from ..errors import UserError
-from ..utils.atomic_files import TEMPORARY, write_atomically
+from ..utils.atomic_files import ATOMIC, TEMPORARY, write_atomically
 from ..utils.messages import some
 from .exact_loops import DONE_IN_EPOCH, VALIDATED
 from .run_folder import id_in, id_of
@@ -179,6 +179,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         """Prepare the folder; remove what a killed run left."""
+        if not (self.backend_args or self.file_client_args or '://' in str(self.out_dir)):
+            self.backend_args = dict(backend=ATOMIC)
         super().before_train(runner)
         self._meta, self._superseded = None, {}
         # Of a copy of the folder, not of the folder that was copied.

@@ -2,10 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio.io import backend_instances
 
+ATOMIC = 'glmix_atomic'  # name of the file backend
 TEMPORARY = '.{name}.????????'  # what a write to a file of this name is called until it is whole
 
 
@@ -45,9 +49,22 @@ class AtomicLocalBackend(LocalBackend):
         write_atomically(filepath, obj.encode(encoding))
 
 
-def install() -> None:
-    """Let mmengine write its files, checkpoints above all, through :class:`AtomicLocalBackend`."""
-    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+register_backend(ATOMIC, AtomicLocalBackend, force=True)
+
+
+@contextmanager
+def atomic_in_mmengine() -> Iterator[None]:
+    """Let mmengine write all its local files atomically: for the length of a command."""
+    _use_for_local_files(AtomicLocalBackend)
+    try:
+        yield
+    finally:
+        _use_for_local_files(LocalBackend)
+
+
+def _use_for_local_files(backend: type[LocalBackend]) -> None:
+    register_backend('local', backend, force=True, prefixes='')
+    backend_instances.clear()  # those of before
 
 
 def _umask() -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint, save_checkpoint
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
-import glmix_mm  # noqa: F401
-from glmix_mm.checkpoints.safe_reading import read_checkpoint
+from glmix_mm.checkpoints.safe_reading import load_checkpoint, read_checkpoint, safe_in_mmengine
 from glmix_mm.errors import UserError
 
 
@@ -47,7 +47,7 @@ def test_mmengines_own_checkpoints(tmp_path):
         meta=dict(args=Namespace(seed=1), counts=defaultdict(int, a=2)),
     )
     save_checkpoint(content, path)
-    for read in (read_checkpoint, _load_checkpoint, torch.load):
+    for read in (read_checkpoint, in_a_command, _load_checkpoint, torch.load):
         found = read(path)
         assert found['message_hub']['log_scalars']['loss'].mean() == 2
         assert found['message_hub']['runtime_info']['iter'] == 5
@@ -79,9 +79,12 @@ def rewrite(path, *names):
             archive.writestr(name, data)
 
 
-@pytest.mark.parametrize(
-    'read', [read_checkpoint, _load_checkpoint, CheckpointLoader.load_checkpoint]
-)
+@safe_in_mmengine()
+def in_a_command(path):
+    return _load_checkpoint(path)
+
+
+@pytest.mark.parametrize('read', [read_checkpoint, load_checkpoint, in_a_command])
 def test_code_is_refused_and_not_run(read, tmp_path):
     path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
     torch.save({'state_dict': {'w': torch.ones(1)}, 'meta': CreatesFile(trace)}, path)
@@ -104,11 +107,12 @@ def test_files_from_the_web_are_read_safely_too(tmp_path, monkeypatch):
     trace = tmp_path / 'trace'
     torch.save({'meta': CreatesFile(trace)}, tmp_path / 'evil.pth')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
-    with pytest.raises(pickle.UnpicklingError):
-        from mmengine.runner import checkpoint
-
-        checkpoint.load_url((tmp_path / 'evil.pth').as_uri())
+    address = (tmp_path / 'evil.pth').as_uri()
+    with safe_in_mmengine(), pytest.raises(pickle.UnpicklingError):
+        mmengine_checkpoint.load_url(address)
     assert not trace.exists()
+    mmengine_checkpoint.load_url(address)  # torch.hub's own, in other programs
+    assert trace.exists()
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,8 @@ def test_damaged_files(damage, tmp_path):
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match='no such checkpoint file'):
+        in_a_command(str(tmp_path / 'absent.pth'))
+    with pytest.raises(FileNotFoundError):  # mmengine's own, in other programs
         _load_checkpoint(str(tmp_path / 'absent.pth'))
 
 

@@ -6,8 +6,7 @@ import stat
 import pytest
 from mmengine import fileio
 
-import glmix_mm  # noqa: F401
-from glmix_mm.utils.atomic_files import write_atomically
+from glmix_mm.utils.atomic_files import ATOMIC, atomic_in_mmengine, write_atomically
 
 
 def test_writes_and_replaces(tmp_path):
@@ -37,11 +36,21 @@ def test_failure_leaves_the_old_file_and_no_trace(tmp_path, monkeypatch, failing
     assert os.listdir(tmp_path) == ['file.bin']
 
 
-def test_mmengine_writes_through_it(tmp_path, monkeypatch):
+def test_mmengine_writes_through_it_in_a_command_or_by_its_name(tmp_path, monkeypatch):
     path = tmp_path / 'note.txt'
-    fileio.put_text('grüße', str(path))
-    assert path.read_text(encoding='utf-8') == 'grüße'
-    monkeypatch.setattr(os, 'replace', lambda *args: (_ for _ in ()).throw(OSError(5, 'stopped')))
+    by_name = dict(backend=ATOMIC)
+    with atomic_in_mmengine():
+        fileio.put_text('grüße', str(path))
+        assert path.read_text(encoding='utf-8') == 'grüße'
+        monkeypatch.setattr(os, 'replace', stop)
+        with pytest.raises(OSError, match='stopped'):
+            fileio.put(b'lost', str(path))
     with pytest.raises(OSError, match='stopped'):
-        fileio.put(b'lost', str(path))
+        fileio.put(b'lost', str(path), backend_args=by_name)
     assert path.read_text(encoding='utf-8') == 'grüße'
+    fileio.put(b'by mmengine', str(path))
+    assert path.read_bytes() == b'by mmengine'
+
+
+def stop(*args):
+    raise OSError(5, 'stopped')
