@@ -23,16 +23,22 @@ def use_checked_parts(cfg: Config, splits: Sequence[str]) -> None:
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         for dataset in unwrap(loader.dataset) if loader else ():
-            _check_loading(cfg, dataset)
+            use_checked_images(cfg, dataset.get('pipeline'))
+            _check_labels(cfg, dataset)
     if 'train' in splits:
         _weigh_classes(cfg)
 
 
-def _check_loading(cfg: Config, dataset: ConfigDict) -> None:
-    for step in nested_dicts(dataset.get('pipeline')):
+def use_checked_images(cfg: Config, pipeline: Sequence[Mapping]) -> None:
+    """Let a pipeline of a config refuse images that are damaged or not of the stated size."""
+    for step in nested_dicts(pipeline):
         if step.get('type') in ('LoadImageFromFile', 'mmcv.LoadImageFromFile'):
             step['type'] = 'CheckedLoadImage'
             require(cfg, 'glmix_mm.data.checked_loading')
+
+
+def _check_labels(cfg: Config, dataset: ConfigDict) -> None:
+    for step in nested_dicts(dataset.get('pipeline')):
         if step.get('type') == LABELS or _is_mmseg(cfg, step, 'LoadAnnotations'):
             count = _number_of_classes(cfg)
             step.update(type=LABELS, num_classes=count, ignore_index=dataset.get('ignore_index'))

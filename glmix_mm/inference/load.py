@@ -14,6 +14,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..checkpoints.fit import check_fit, read, weights_of
+from ..config.checked_parts import use_checked_images
 from ..config.load_config import load_config
 from ..config.test_edits import name_test_pipeline
 from ..errors import UserError
@@ -276,6 +277,7 @@ def load(
 def _build(cfg: Config, device: str) -> nn.Module:
     """Return mmdet's or mmseg's own model of a config, with random weights."""
     cfg = copy.deepcopy(cfg)
+    use_checked_images(cfg, cfg.test_dataloader.dataset.pipeline)
     name_test_pipeline(cfg)
     with config_mistakes(cfg.filename), warnings.catch_warnings(record=True):
         if cfg.default_scope == 'mmdet':
