@@ -151,6 +151,7 @@ def test_gradient_checkpointing_keeps_a_block_s_input_alone(name, kind):
     pack = lambda t: kept.append(t) or t  # noqa: E731
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         stage(x, recompute=True)
+    kept = [t for t in kept if t.numel()]  # torch 2.9 notes an empty one as well
     assert [t.shape for t in kept] == [x.shape] * len(stage.blocks)
 
 
