@@ -1,18 +1,27 @@
 # `make demo` and `make test` do all the set-up: both install into .venv first, once.
+# `make test` is for each commit, `make test-slow` is the rest, `make test-all` is both.
 PYTHON ?= python3
 TASK ?= maskrcnn
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow test-all lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/demo.py --task $(TASK)
 
 # One thread each: workers that share threads wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --maxprocesses 4
+
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --maxprocesses 4
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
+
+test-all: $(INSTALLED)
+	$(PYTEST)
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

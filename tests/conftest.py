@@ -3,7 +3,7 @@
 import pytest
 from runs import forget
 
-pytest_plugins = ['tiny_runs']
+pytest_plugins = ['tiny_runs', 'skips']
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -17,7 +17,11 @@ __all__ = ['DEVICES', 'ops', 'random_boxes', 'served_module', 'use_served_ops']
 DEVICES = [
     'cpu',
     pytest.param(
-        'cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+        'cuda',
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA'),
+        ],
     ),
 ]
 

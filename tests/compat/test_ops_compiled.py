@@ -9,9 +9,12 @@ from served_ops import random_boxes, served_module
 SERVED = served_module()
 COMPILED = sys.modules['mmcv._ext']
 
-pytestmark = pytest.mark.skipif(
-    getattr(COMPILED, '__file__', None) is None, reason='no compiled mmcv is installed'
-)
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(
+        getattr(COMPILED, '__file__', None) is None, reason='no compiled mmcv is installed'
+    ),
+]
 HAS_CUDA_OPS = torch.cuda.is_available() and COMPILED.get_compiling_cuda_version()[0].isdigit()
 DEVICES = ['cpu', *(['cuda'] if HAS_CUDA_OPS else [])]
 only_cuda = pytest.mark.skipif(not HAS_CUDA_OPS, reason='only an mmcv compiled for CUDA has this')

@@ -30,6 +30,8 @@ from glmix_mm.errors import UserError
 from glmix_mm.inference import predict
 from glmix_mm.models import DilateFormer
 
+pytestmark = pytest.mark.slow
+
 SIZES = ((2, 97, 131), (1, 64, 96), (1, 33, 75))  # images, height and width in px
 
 

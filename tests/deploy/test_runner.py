@@ -13,6 +13,8 @@ from pycocotools import mask as coco_mask
 from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
+pytestmark = pytest.mark.slow
+
 SIDES = st.integers(1, 70)
 
 

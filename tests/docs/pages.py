@@ -63,8 +63,10 @@ def snippets(pages: list[Path] = PAGES) -> list[Snippet]:
 
 
 def each(commands: list[str]):
-    """Return what makes a test of each command."""
-    return pytest.mark.parametrize('command', commands, ids=lambda command: command[:80])
+    """Return what makes a test of each command; those of other pages than README.md are slow."""
+    first = {*fenced(ROOT / 'README.md'), *inline(ROOT / 'README.md')}
+    cases = [pytest.param(c, marks=() if c in first else pytest.mark.slow) for c in commands]
+    return pytest.mark.parametrize('command', cases, ids=lambda command: command[:80])
 
 
 def printed_after(command: str, page: str) -> list[str]:

@@ -11,6 +11,8 @@ from glmix_mm.cli import main
 from glmix_mm.config.load_config import load_config
 from glmix_mm.models.build import build_model
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / 'docs' / 'classify.md'
 NAMES = ['checks', 'columns', 'rows']
 IMAGES, RIGHT = 24, 20  # held out; of these, as the page promises

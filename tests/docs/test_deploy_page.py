@@ -4,7 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from pages import ROOT, fenced, snippets
+
+pytestmark = pytest.mark.slow
 
 PAGE = ROOT / 'docs' / 'deploy.md'
 

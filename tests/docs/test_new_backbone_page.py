@@ -12,6 +12,8 @@ from pages import FENCE, ROOT
 from glmix_mm.cli import main
 from glmix_mm.data.demo_set import write_demo_dataset
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / 'docs' / 'new_backbone.md'
 FILES = ('poolnet.py', 'maskrcnn_poolnet.py')  # the page's Python, in this order
 

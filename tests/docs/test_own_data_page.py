@@ -14,6 +14,8 @@ from glmix_mm.cli import main
 from glmix_mm.config.load_config import load_config
 from glmix_mm.models.build import build_model
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / 'docs' / 'own_data.md'
 NAMES = ['coin', 'tile', 'sign', 'medal', 'washer']
 

@@ -4,8 +4,11 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from pages import PROOF, commands, each
 from shell import run_script
+
+pytestmark = pytest.mark.slow
 
 COMMANDS = [command for command in commands() if PROOF.match(command)]
 

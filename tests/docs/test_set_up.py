@@ -18,6 +18,8 @@ from stand_ins import PLACEHOLDERS
 from glmix_mm.demo import TASKS
 from glmix_mm.doctor.checks import CPU_TORCH
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [command for command in commands() if SET_UP.match(command)]
 MADE = [command for command in COMMANDS if re.search(r'\bmake ', command) and 'git' not in command]
 INSTALLED = [command for command in COMMANDS if command.startswith('pip ')]

@@ -24,7 +24,11 @@ DRAWN = [('slots.md', 0), ('slots.md', 1)]  # blocks 5 and 10
 STRIDES = (4, 8, 16, 32)
 
 
-@pytest.mark.parametrize('snippet', SNIPPETS, ids=lambda s: f'{s.page} {s.place}')
+@pytest.mark.parametrize(
+    'snippet',
+    [pytest.param(s, marks=() if s.page == 'README.md' else pytest.mark.slow) for s in SNIPPETS],
+    ids=lambda s: f'{s.page} {s.place}',
+)
 def test_snippet(snippet: Snippet, request, capsys):
     place = snippet.page, snippet.place
     shell = request.getfixturevalue('deep_shell' if place in DRAWN else 'shell')

@@ -181,6 +181,7 @@ def test_a_segmentor(nano_segmentor, segmentor_weights, photos):
     check_pixels(model, photos, lambda result: result.pred_sem_seg.data)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_the_gpu_is_taken_where_there_is_one(nano_detector, detector_weights, photos):
     result = load(nano_detector, detector_weights)(photos[0]).pred_instances

@@ -5,6 +5,8 @@ import torch
 from any_size import LAWS, check, flip_law, images, model_of
 from families import FIRST, SMALL
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 6
 
 

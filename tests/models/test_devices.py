@@ -30,6 +30,7 @@ def test_attention_stores_no_matrix(name, kind, device):
         step(model, torch.randn(2, 3, 64, 96, device=device), dtype)
 
 
+@pytest.mark.gpu
 @needs_cuda
 @families
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ import pytest
 import torch
 from families import FIRST
 
-pytestmark = pytest.mark.skipif(
-    not Path('/proc/self/statm').exists(), reason='reads resident memory from /proc'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path('/proc/self/statm').exists(), reason='reads resident memory from /proc'
+    ),
+]
 
 
 @pytest.mark.parametrize('training', [True, False], ids=['training', 'inference'])

@@ -12,6 +12,8 @@ import torch
 from glmix_mm.cli import run
 from glmix_mm.profiling import benchmark, measure, model_list
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'benchmark.py'
 NANO = 35_974_144  # multiply-adds at 64 x 96

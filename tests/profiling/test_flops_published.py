@@ -10,6 +10,8 @@ from mmengine.config import Config
 from glmix_mm.errors import UserError
 from glmix_mm.profiling import build, count
 
+pytestmark = pytest.mark.slow
+
 RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 MASK_RCNN = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 MASK_RCNN_SWIN = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'

@@ -203,6 +203,7 @@ def test_the_best_type_on_cuda(monkeypatch, native, expected):
     assert devices.best_dtype('cuda') == expected
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_training_on_cuda_lowers_the_loss(monkeypatch):
     monkeypatch.setattr(amp, 'get_device', lambda: 'cuda')

@@ -18,6 +18,8 @@ from glmix_mm.config.load_config import load_config
 from glmix_mm.config.train_edits import take_seed
 from glmix_mm.training.train import main
 
+pytestmark = pytest.mark.slow
+
 TRAIN = Path(__file__).parents[2] / 'tools/train.py'
 OPTIONS = ('--deterministic', '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_begin=9')
 RANDOM = 'model.backbone.drop_path_rate=0.5'

@@ -18,6 +18,8 @@ from glmix_mm.models.build import build_model
 from glmix_mm.models.glnet import ARCHS
 from glmix_mm.training import train
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = list(ARCHS['nano'].channels)
 SIZE, CLASSES = 64, len(DEMO_CLASSES)
 # Each has its own schedule, data and loaders, all for far more than this.

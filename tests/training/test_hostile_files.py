@@ -7,6 +7,8 @@ import pytest
 from hostile_bench import Bench, outcome_of
 from hostile_files import LIMIT, all_cases
 
+pytestmark = pytest.mark.slow
+
 CASES = all_cases()
 GROUPS = sorted({case.group for case in CASES})
 

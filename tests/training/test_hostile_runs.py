@@ -15,6 +15,8 @@ from glmix_mm.inference import test as testing
 from glmix_mm.training import train as training
 from glmix_mm.training.exact_loops import ExactEpochBasedTrainLoop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def broken_set(demo_root, tmp_path):

@@ -9,9 +9,12 @@ from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import run
 from glmix_mm.training.train import main
 
-pytestmark = pytest.mark.skipif(
-    torch.cuda.device_count() == 1, reason='two processes need two GPUs or none'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        torch.cuda.device_count() == 1, reason='two processes need two GPUs or none'
+    ),
+]
 SHARDED = 4  # steps with FSDP
 SAVING = f'default_hooks.checkpoint.interval={SHARDED}'
 

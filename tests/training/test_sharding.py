@@ -10,6 +10,8 @@ from glmix_mm.config.test_edits import score
 from glmix_mm.errors import UserError
 from glmix_mm.training.sharding import check_same_strategy
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ('maskrcnn_glnet_16g_3x', 'upernet_dilateformer_base_160k', 'glnet_16g')
 
 

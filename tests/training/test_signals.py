@@ -22,6 +22,8 @@ from glmix_mm.training import train as training
 from glmix_mm.training.exact_loops import ExactEpochBasedTrainLoop
 from glmix_mm.training.signals import Interrupted, Signals, kept_signals, resume_command
 
+pytestmark = pytest.mark.slow
+
 # Two epochs of four steps; mmengine's AdamW keeps its state, EMAHook the average.
 SHORT = ('--deterministic', '--cfg-options', 'train_dataloader.batch_size=2')
 KEYS = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')

@@ -29,7 +29,10 @@ OTHERS = [  # a constant learning rate, no validation while training
     'train_cfg.val_begin=99',
 ]
 
-pytestmark = pytest.mark.skipif(not ROOT, reason='GLMIX_REAL_DATA names no folder')
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not ROOT, reason='GLMIX_REAL_DATA names no folder'),
+]
 
 
 def call(tool, config, work_dir, options, *arguments):
