@@ -28,7 +28,7 @@ from glmix_mm.models.build import build_model
 
 REAL = os.environ.get('GLMIX_REAL_DATA')
 NEEDS_IMAGES = pytest.mark.skipif(not REAL, reason='GLMIX_REAL_DATA names no folder')
-SOURCES = ['demo', pytest.param('real', marks=NEEDS_IMAGES)]
+SOURCES = ['demo', pytest.param('real', marks=[pytest.mark.real, NEEDS_IMAGES])]
 HEADS = dict(det=('bbox_head', 'mask_head'), seg=('decode_head', 'auxiliary_head'))
 SIDES = (64, 96)  # px, of the two sizes; each as it is and flipped
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
