@@ -37,6 +37,17 @@ def use_checked_images(cfg: Config, pipeline: Sequence[Mapping]) -> None:
             require(cfg, 'glmix_mm.data.checked_loading')
 
 
+def use_own_loading(cfg: Config) -> None:
+    """Undo the above in the test pipeline: the libraries' inferencers look for their own steps."""
+    for step in nested_dicts(cfg.get('test_dataloader')):
+        if step.get('type') == 'CheckedLoadImage':
+            step['type'] = 'LoadImageFromFile'
+        if step.get('type') == LABELS:
+            step['type'] = 'LoadAnnotations'
+            step.pop('num_classes', None)
+            step.pop('ignore_index', None)
+
+
 def _check_labels(cfg: Config, dataset: ConfigDict) -> None:
     for step in nested_dicts(dataset.get('pipeline')):
         if step.get('type') == LABELS or _is_mmseg(cfg, step, 'LoadAnnotations'):

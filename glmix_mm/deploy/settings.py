@@ -24,7 +24,9 @@ TASKS = {
 }
 LOADING = (
     'LoadImageFromFile',
+    'CheckedLoadImage',
     'LoadAnnotations',
+    'CheckedLoadLabels',
     'PackDetInputs',
     'PackSegInputs',
     'PackInputs',

@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..checkpoints.fit import check_fit, read, weights_of
-from ..config.checked_parts import use_checked_images
+from ..config.checked_parts import use_checked_images, use_own_loading
 from ..config.load_config import load_config
 from ..config.test_edits import name_test_pipeline
 from ..errors import UserError
@@ -251,6 +251,7 @@ def load(
     """
     is_loaded = isinstance(config, Config)
     cfg = copy.deepcopy(config) if is_loaded else load_config(str(config))
+    use_own_loading(cfg)
     name, library = str(cfg.filename if is_loaded else config), library_of(cfg)
     device = str(find_device(device and str(device), 'device='))
     content = {}

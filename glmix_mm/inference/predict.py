@@ -20,6 +20,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from ..checkpoints.fit import check_fit, note_of_classes, read, weights_of
 from ..checkpoints.record import trained_meta
+from ..config.checked_parts import use_own_loading
 from ..config.load_config import load_config
 from ..errors import UserError
 from ..models.build import build_model
@@ -88,6 +89,7 @@ def make_inferencer(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseIn
         UserError: the config is of none of these libraries, or the checkpoint does not fit it.
     """
     scope = library_of(cfg)
+    use_own_loading(cfg)
     content = read(checkpoint)
     with config_mistakes(cfg.filename), warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='mm')  # of the libraries' own older ways

@@ -4,7 +4,7 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 
-from glmix_mm.config.checked_parts import use_checked_parts
+from glmix_mm.config.checked_parts import use_checked_parts, use_own_loading
 from glmix_mm.config.load_config import load_config
 from glmix_mm.utils.nested import nested_dicts
 
@@ -43,6 +43,16 @@ def test_label_maps_are_checked_against_the_heads_classes():
     ]
     assert [step['num_classes'] for step in found] == [150, 150]
     assert [step['ignore_index'] for step in found] == [None, 7]
+
+
+@pytest.mark.parametrize('name', ['maskrcnn_glnet_4g_3x', 'semfpn_glnet_4g_80k'])
+def test_a_tests_config_serves_the_inferencers_again(name):
+    cfg = load_config(name)
+    before = cfg.test_dataloader.to_dict()
+    use_checked_parts(cfg, ['test'])
+    assert 'CheckedLoadImage' in kinds(cfg.test_dataloader)
+    use_own_loading(cfg)
+    assert cfg.test_dataloader.to_dict() == before
 
 
 def test_only_losses_with_class_weights_are_replaced():
