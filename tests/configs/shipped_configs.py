@@ -13,6 +13,13 @@ DEMO = [name for name in NAMES if name.startswith('demo/')]
 IMAGENET = [name for name in NAMES if name.startswith('imagenet/')]
 ABLATION = [name for name in NAMES if name.startswith('ablation/')]
 SHIPPED = [name for name in NAMES if name not in DEMO + IMAGENET + ABLATION]
+# One of each folder and method (family in imagenet/), for what does not depend on the variant.
+KINDS = sorted(
+    {
+        (path.parent, path.stem.split('_')[0], 'tklb' in path.stem): path.as_posix()
+        for path in map(Path, NAMES)
+    }.values()
+)
 TYPES = {'glnet': 'GLNet', 'dilateformer': 'DilateFormer', 'fcvit': 'FCViT'}
 # Family and variant -> channels of the stages, from the papers' tables.
 CHANNELS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from shipped_configs import CONFIGS, NAMES, SHIPPED, TYPES, parts
+from shipped_configs import CONFIGS, KINDS, NAMES, SHIPPED, TYPES, parts
 from torch.utils.data import DataLoader
 
 from glmix_mm.checkpoints.released_weights import RELEASES
@@ -142,7 +142,7 @@ def test_a_misspelt_name_lists_the_nearest(tmp_path):
         Config.fromfile(config)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', KINDS)
 def test_no_workers_need_one_option_alone(name):
     """torch refuses loaders without workers that shall keep or prefetch for them."""
     splits = ('train', 'val', 'test')
