@@ -84,7 +84,7 @@ def check_test(words: list[str], outcome: Outcome) -> None:
     folder, score = work_dir_of(words), SCORES[config_of(words).name.split('_')[0]]
     (path,) = folder.glob('*/2*.json')
     assert math.isfinite(json.loads(path.read_text())[score])
-    cfg = Config.fromfile(folder / config_of(words).name)
+    cfg = Config.fromfile(path.parent / config_of(words).name)  # beside its log
     if '--cfg-options' in words:
         expected = (12, 16) if '(12,16)' in words[-1] else dict(cell=28)
         assert cfg.model.backbone.slot_grid == expected
