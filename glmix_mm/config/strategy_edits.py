@@ -48,9 +48,15 @@ def fit_strategy(cfg: Config, several: bool) -> None:
         print_log(f'Batch norms of the backbone are not synchronised: {name}.', logger='current')
 
 
+def uses_fsdp(cfg: Config) -> bool:
+    """Tell whether a config shards by FSDP, as its file has it or as a run has it."""
+    name = (cfg.get('strategy') or {}).get('type')
+    return name in ('FSDPStrategy', 'ResumableFSDPStrategy')
+
+
 def fit_cpu(cfg: Config) -> None:
     """Let the strategy, or mmengine's own choice, wrap the model for a process without a GPU."""
-    if (cfg.get('strategy') or {}).get('type') == 'FSDPStrategy':
+    if uses_fsdp(cfg):
         cfg.strategy.model_wrapper.device_id = 'cpu'
         if cfg.strategy.get('state_dict_cfg') == 'full':
             cfg.strategy.state_dict_cfg = FULL_ON_CPU
@@ -73,10 +79,11 @@ def leave_out_synced_norms(cfg: Config) -> bool:
 
 
 def _fit_fsdp(cfg: Config) -> None:
+    require(cfg, 'glmix_mm.training.sharding')
+    cfg.strategy.type = 'ResumableFSDPStrategy'
     model_wrapper = cfg.strategy.get('model_wrapper') or dict(type='MMFullyShardedDataParallel')
     if model_wrapper['type'] == 'MMFullyShardedDataParallel':
         cfg.strategy.model_wrapper = dict(model_wrapper, type='ShardedModel')
-        require(cfg, 'glmix_mm.training.sharding')
     wrapper = cfg.optim_wrapper
     if 'flat_decay_mult' in (wrapper.get('paramwise_cfg') or {}):
         raise UserError(
@@ -110,4 +117,6 @@ def _fit_deepspeed(cfg: Config) -> None:
     cfg.strategy.gradient_accumulation_steps = old.get('accumulative_counts', 1)
 
 
-FITS = dict(FSDPStrategy=_fit_fsdp, DeepSpeedStrategy=_fit_deepspeed)
+FITS = dict(
+    FSDPStrategy=_fit_fsdp, ResumableFSDPStrategy=_fit_fsdp, DeepSpeedStrategy=_fit_deepspeed
+)

@@ -9,6 +9,7 @@ from mmengine.model.wrappers import MMFullyShardedDataParallel
 from mmengine.registry import MODEL_WRAPPERS, STRATEGIES
 from torch import Tensor, nn
 
+from ..config.strategy_edits import uses_fsdp
 from ..errors import UserError
 
 
@@ -31,7 +32,7 @@ def _average_gradient(parameter: Tensor) -> None:
     all_reduce(parameter.grad, 'mean')
 
 
-@STRATEGIES.register_module(name='FSDPStrategy', force=True)
+@STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
     """mmengine's ``FSDPStrategy``, which can't resume: it names arguments in torch 2.0's order."""
 
@@ -52,7 +53,7 @@ def check_same_strategy(cfg: Config, checkpoint: Mapping, path: str) -> None:
     """
     groups = checkpoint['optimizer'].get('param_groups') or [dict(params=[])]
     by_name = any(isinstance(key, str) for group in groups for key in group['params'])
-    sharded = (cfg.get('strategy') or {}).get('type') == 'FSDPStrategy'
+    sharded = uses_fsdp(cfg)
     if groups[0]['params'] and by_name != sharded:
         saved = 'with' if by_name else 'without'
         raise UserError(

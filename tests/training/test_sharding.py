@@ -43,6 +43,7 @@ def test_fsdp_keeps_the_optimizer_wrapper(tmp_path):
     before = cfg.optim_wrapper.to_dict()
     fit_strategy(cfg, cfg.launcher != 'none')
     assert cfg.optim_wrapper.to_dict() == before
+    assert cfg.strategy.type == 'ResumableFSDPStrategy'
     assert cfg.strategy.model_wrapper.type == 'ShardedModel'
     assert 'glmix_mm.training.sharding' in cfg.custom_imports.imports
     fit_cpu(cfg)
