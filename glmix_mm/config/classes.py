@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..utils.messages import some
 from ..utils.nested import SPLITS, heads_classes, nested_dicts, unwrap
 from ..utils.palette import distinct_colours
+from .edits import match_by_name
 
 
 def datasets_of(cfg: Config, *splits: str) -> Iterator[ConfigDict]:
@@ -57,6 +58,8 @@ def use_found(cfg: Config, found: Found) -> list[str]:
             if str(step.get('type')).endswith(('LoadAnnotations', 'CheckedLoadLabels')):
                 step.pop('reduce_zero_label', None)
         _set_outputs(cfg, found.classes)
+    if cfg.get('default_scope') == 'mmdet':
+        match_by_name(cfg)  # in the encoding that the names were read in, too
     set_classes(cfg, found.classes)
     return list(found.notes)
 

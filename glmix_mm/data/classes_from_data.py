@@ -17,7 +17,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
-from ..config.classes import Found, datasets_of
+from ..config.classes import Found, datasets_of, use_found
 from ..config.ignored_label import IGNORED
 from ..errors import UserError
 from ..utils.messages import some
@@ -71,6 +71,18 @@ FOR_FEW = {
     INSTANCES: '_base_/finetune/instances',
     SEGMENTATION: '_base_/finetune/segmentor',
 }
+
+
+def classes_from_data(cfg: Config) -> list[str]:
+    """Set paths, classes and every ``num_classes`` of a config to those of its data set.
+
+    Returns:
+        What was found, to be told.
+
+    Raises:
+        UserError: as :func:`read_classes` and :func:`~glmix_mm.config.classes.use_found`.
+    """
+    return use_found(cfg, read_classes(cfg))
 
 
 def read_classes(cfg: Config) -> Found:

@@ -362,7 +362,7 @@ def with_thumbnail():
 def sizes():
     """Images of extreme sizes."""
     ways = ('det train', 'det test', 'seg train', 'seg test', 'cls train', 'cls test', 'predict')
-    for width, height in ((1, 1), (1, 300), (300, 1), (6_000, 8), (8, 6_000), (31, 33)):
+    for width, height in ((1, 1), (1, 300), (300, 1), (2_000, 16), (16, 2_000), (31, 33)):
         for way in ways:
 
             def run(bench, way=way, size=(width, height)):

@@ -129,7 +129,7 @@ def test_a_detector(name, demo_root, tmp_path):
     call(train, config, *data, '--work-dir', tmp_path / 'run', '--dry-run')
     out = tmp_path / 'out.json'
     call(test, config, checkpoint, *data, '--work-dir', tmp_path / 'test', '--out', out)
-    config = tmp_path / 'test' / 'config.py'  # which knows where the data set is
+    (config,) = (tmp_path / 'test').glob('*/config.py')  # which knows where the data set is
     photo = sorted((demo_root / 'coco' / 'val2017').iterdir())[0]
     options = ('--out', tmp_path / 'found', '--device', 'cpu', '--score-thr', 0)
     call(predict, config, checkpoint, photo, *options)
