@@ -4,6 +4,7 @@ Commands load a config, have it prepared here, check data and checkpoints, and t
 file the run starts. Nothing else changes it. ``glmix config`` prints what comes out.
 """
 
+import difflib
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -208,3 +209,9 @@ def finish_test(cfg: Config, options: TestOptions, checkpoint: str) -> None:
     if options.tta:
         use_augmentation(cfg)  # which wraps the model
     use_checked_parts(cfg, ['test'])
+
+
+def difference(before: Config, after: Config) -> str:
+    """Return the unified diff of two configs as Python."""
+    texts = [cfg.pretty_text.splitlines() for cfg in (before, after)]
+    return '\n'.join(difflib.unified_diff(*texts, 'config file', 'run', n=2, lineterm=''))

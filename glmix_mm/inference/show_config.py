@@ -1,13 +1,17 @@
 """Prints the config of a run, after every change that a command makes: ``glmix config``."""
 
 import copy
-import difflib
 from collections.abc import Sequence
 
-from mmengine.config import Config
-
 from ..config.load_config import load_config
-from ..config.plan import finish_test, finish_training, prepare, test_options, train_options
+from ..config.plan import (
+    difference,
+    finish_test,
+    finish_training,
+    prepare,
+    test_options,
+    train_options,
+)
 from ..data.classes_from_data import read_classes
 from ..utils.arguments import add_test_options, add_train_options, make_parser, parse
 from .test import category_numbers_of
@@ -37,9 +41,3 @@ def main(argv: Sequence[str]) -> None:
         prepare(cfg, train_options(args, read_classes))
         finish_training(cfg, args.gpus)
     print(difference(plain, cfg) if args.diff else cfg.pretty_text.rstrip())
-
-
-def difference(before: Config, after: Config) -> str:
-    """Return the unified diff of two configs as Python."""
-    texts = [cfg.pretty_text.splitlines() for cfg in (before, after)]
-    return '\n'.join(difflib.unified_diff(*texts, 'config file', 'run', n=2, lineterm=''))

@@ -1,6 +1,7 @@
 """Trains a detector, a segmentor or a classifier: what ``glmix train`` calls."""
 
 import argparse
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..checkpoints.fit import check_classes, check_fit, check_overlap, read
 from ..checkpoints.released_weights import SCHEME, find_release
 from ..config.edits import bound_kernel_caches, drop_pretrained, pretrained_checkpoints
 from ..config.load_config import load_config
-from ..config.plan import finish_training, prepare, train_options
+from ..config.plan import difference, finish_training, prepare, train_options
 from ..config.train_edits import start_from, take_seed
 from ..data.classes_from_data import read_classes
 from ..data.dataset_checks import check_datasets
@@ -79,11 +80,15 @@ def main(argv: Sequence[str]) -> int:
     budget = read_budget(args)
     bound_kernel_caches()
     cfg = load_config(args.config, args.cfg_options)
+    before = copy.deepcopy(cfg) if args.dry_run else None
     notes = prepare(cfg, train_options(args, read_classes))
     if args.gpus > 1 and args.launcher == 'none' and not args.dry_run:
         return start_processes(args.gpus, 'train', argv)
     try:
         train(cfg, args.resume, notes, budget, args.dry_run)
+        if before:
+            print(f'What the run changes in the config:\n{difference(before, cfg)}')
+            print('Everything checked; nothing trained (--dry-run).')
     except Interrupted as stop:
         command = resume_command(argv, cfg.launcher, args.gpus)
         said = f'{stop}; go on with: {command}' if is_first(cfg.launcher) else ''
@@ -159,7 +164,7 @@ def train(
     finish_training(cfg, budget.gpus if budget else 1)
     if dry_run:
         notes += build_all_parts(cfg, budget.gpus if budget else 1)
-        print('\n'.join([*notes, 'Everything checked; nothing trained (--dry-run).']))
+        print('\n'.join(notes))
         return None
     make_work_dir(cfg.work_dir)
     first = is_first(cfg.launcher)

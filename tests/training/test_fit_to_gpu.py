@@ -242,6 +242,7 @@ def test_a_run_that_is_fitted(nano_detector, demo_root, tmp_path, capsys):
     assert run(main, [*arguments, '--dry-run', *options]) == 0
     out = capsys.readouterr().out
     assert 'nothing trained (--dry-run)' in out
+    assert "+        type='SafeCheckpointHook')," in out.splitlines()
     assert re.search(r'Expected time: [\d.]+ (seconds|minutes) on this machine: \d+ x ', out)
     assert not (tmp_path / 'wd').exists()
     plan = next(line for line in out.splitlines() if 'planned: ' in line)
