@@ -24,6 +24,7 @@ from glmix_mm.config.load_config import load_config
 from glmix_mm.data.demo_set import write_demo_dataset
 from glmix_mm.models.build import build_model
 
+pytestmark = pytest.mark.slow  # it installs
 ROOT = Path(__file__).parents[2]
 
 

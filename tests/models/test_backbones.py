@@ -115,6 +115,7 @@ def test_gradients_equal_the_literal_implementation(name, kind, batch, training)
         )
 
 
+@pytest.mark.slow
 @every_variant
 def test_gradients_of_every_variant_by_finite_differences(name, variant):
     model = randomised(FAMILIES[name].cls(variant)).train()
@@ -282,6 +283,7 @@ def test_an_empty_batch_and_the_meta_device(name, kind):
     assert [m.shape[2:] for m in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
 
 
+@pytest.mark.slow
 @families
 def test_compiles_without_a_graph_break_at_any_size(name, kind):
     torch.manual_seed(0)

@@ -39,6 +39,7 @@ def shell(script, *arguments, **variables):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason='two processes need two GPUs or none')
 def test_two_processes_train_and_test(nano_detector, demo_root, tmp_path):
     work_dir = tmp_path / 'work dir'  # the blank must survive the scripts
@@ -131,6 +132,7 @@ def test_one_process_of_each_machine_checks_the_data(launcher, variable, monkeyp
         assert runner_setup.is_first_on_machine('none')
 
 
+@pytest.mark.slow
 def test_several_processes_end_with_the_status_and_the_line_of_one(demo_root, tmp_path):
     cut = tmp_path / 'cut.pth'
     cut.write_bytes(b'PK')
