@@ -1,8 +1,8 @@
 """What the pages ask their readers to type: commands and Python snippets.
 
-A fence without a language holds commands, one a line (``\\`` goes on), or, if its lines begin with
-``$``, these commands and what they print. An inline `code` is a command if it names a program and
-what to do. ``text`` fences hold what is not typed.
+A ``bash`` fence holds commands, one per line (``\\`` goes on). A ``console`` fence shows commands,
+after ``$``, and what they print. An inline `code` is a command if it names a program and what to
+do. ``text`` fences hold what is not typed.
 """
 
 import re
@@ -39,9 +39,9 @@ class Snippet(NamedTuple):
     code: str
 
 
-def fences(page: Path, language: str) -> list[str]:
-    """Return the contents of a page's fences of a language."""
-    return [code for found, code in FENCE.findall(page.read_text()) if found == language]
+def fences(page: Path, *languages: str) -> list[str]:
+    """Return the contents of a page's fences of these languages, in the page's order."""
+    return [code for found, code in FENCE.findall(page.read_text()) if found in languages]
 
 
 def commands(pages: list[Path] = PAGES) -> dict[str, list[str]]:
@@ -71,7 +71,7 @@ def each(commands: list[str]):
 
 def printed_after(command: str, page: str) -> list[str]:
     """Return the lines that a page shows of what a command prints."""
-    for block in fences(ROOT / page, ''):
+    for block in fences(ROOT / page, 'console'):
         typed, *printed = block.replace('\\\n', ' ').splitlines()
         if _plain(typed.removeprefix('$ ')) == command:
             return printed
@@ -81,7 +81,7 @@ def printed_after(command: str, page: str) -> list[str]:
 def fenced(page: Path) -> list[str]:
     """Return the commands in a page's fences."""
     lines = []
-    for block in fences(page, ''):
+    for block in fences(page, 'bash', 'console'):
         block = block.replace('\\\n', ' ').splitlines()
         typed = [line.removeprefix('$ ') for line in block if line.startswith('$ ')] or block
         lines += [line for line in map(_plain, typed) if line]

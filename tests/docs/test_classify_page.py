@@ -40,7 +40,7 @@ def followed(tmp_path_factory):
         for language, text in FENCE.findall(PAGE.read_text()):
             if language == 'python' and '_base_' not in text:
                 exec(compile(text, 'classify.md', 'exec'), {})
-            for command in text.splitlines() if not language else ():
+            for command in text.splitlines() if language == 'bash' else ():
                 program, *arguments = shlex.split(command)
                 assert program == 'glmix' and main(arguments) == 0, command
                 MMLogger._instance_dict.clear()

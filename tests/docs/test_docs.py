@@ -15,8 +15,8 @@ from pages import FENCE, INLINE, PAGES, ROOT, commands, snippets
 from glmix_mm.config.load_config import load_config
 from glmix_mm.utils.arguments import make_parser
 
-# Commands in a fence of another name would be missed.
-LANGUAGES = {'', 'bibtex', 'python', 'text', '{toctree}'}
+# Commands in a fence of another language would be missed.
+LANGUAGES = {'bash', 'bibtex', 'console', 'python', 'text', '{toctree}'}
 EACH_PAGE = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 SETTING = re.compile(r'(?:--cfg-options )?([a-z]\w+(?:\.\w+)+=[^.\s]\S*)')
 RUN = re.compile(r'work_dirs/(\w+)/epoch_(\d+)\.pth')

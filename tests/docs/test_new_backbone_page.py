@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_commands_run(folder, capsys):
-    (commands,) = [text for language, text in FENCE.findall(PAGE.read_text()) if not language]
+    (commands,) = [text for language, text in FENCE.findall(PAGE.read_text()) if language == 'bash']
     printed = {}
     for command in commands.splitlines():
         place, program, *arguments = shlex.split(command)
