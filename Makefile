@@ -27,6 +27,7 @@ lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
+	$(RUN) tests/docs/prose.py
 
 $(INSTALLED): setup.py pyproject.toml $(wildcard requirements/*.txt)
 	@echo "Installing into $(VENV): torch and the OpenMMLab packages, about 6 GB and 2 minutes."

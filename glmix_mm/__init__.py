@@ -1,9 +1,9 @@
 """GLNet, DilateFormer and FCViT for mmdetection, mmsegmentation and mmpretrain.
 
-Importing the package readies the platform (``glmix_mm.compat``), then registers everything
-in mmengine's root registries, where mmdet, mmseg and mmpretrain find it, and in timm's if that is
-imported. ``from glmix_mm import load`` gives a model that is called on images,
-``from glmix_mm import GLNet`` (DilateFormer, FCViT) a backbone.
+Importing the package prepares the platform (``glmix_mm.compat``). Then it registers everything in
+mmengine's root registries, where mmdet, mmseg and mmpretrain find it, and in timm's if that is
+imported. ``from glmix_mm import load`` gives a model that is called on images.
+``from glmix_mm import GLNet`` (DilateFormer, FCViT) gives a backbone.
 """
 
 import importlib

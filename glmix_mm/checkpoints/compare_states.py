@@ -97,7 +97,7 @@ def _is_convertible(found: Tensor, expected: Tensor) -> bool:
         return False
     if found.is_complex() != expected.is_complex():
         return False
-    # Counters of batches, the only whole numbers, need not be saved as such.
+    # Counters of batches are the only integers; files may save them as floats.
     return found.is_floating_point() or not expected.is_floating_point()
 
 

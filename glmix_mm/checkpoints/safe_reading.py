@@ -39,7 +39,7 @@ OMEGACONF = (
 
 
 class Ignored:
-    """Stands for an object of a checkpoint that is not needed; keeps nothing of it."""
+    """Replaces an object of a checkpoint that is not needed; keeps none of its content."""
 
     def __init__(self, *args, **kwargs):
         pass
@@ -49,12 +49,12 @@ class Ignored:
 
 
 def plain_dict(default_factory: type | None = None) -> dict:
-    """Stand for ``collections.defaultdict``, which torch refuses to fill."""
+    """Replace ``collections.defaultdict``, which torch refuses to fill."""
     return {}
 
 
 def history_method(owner: type, name: str):
-    """Stand for ``getattr`` in pickles of mmengine's log history, and for nothing else."""
+    """Replace ``getattr`` in pickles of mmengine's log history, and nowhere else."""
     if owner is HistoryBuffer and name in HISTORY_METHODS:
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {owner!r}')

@@ -23,7 +23,7 @@ ITEM_SIZES = {
 
 
 class Inert:
-    """Stands for whatever a pickle names; takes everything and does nothing."""
+    """Replaces whatever a pickle names; accepts everything and does nothing."""
 
     def __new__(cls, *args, **kwargs):
         """Take the arguments."""

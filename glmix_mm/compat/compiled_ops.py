@@ -1,7 +1,7 @@
 """Hands mmcv's compiled ops tensors that they can read.
 
-They take it that a tensor lies in memory axis by axis, and most do not check: RoIAlign of a
-channels_last map, such as a convolution after these backbones gives, is silently wrong
+They expect contiguous tensors, and most do not check. RoIAlign of a channels_last map, such as a
+convolution after these backbones gives, is silently wrong
 (https://github.com/open-mmlab/mmcv/issues/2203), and a deformable convolution stops. None knows
 bfloat16, and on a CPU NMS no float16 either.
 """

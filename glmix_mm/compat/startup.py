@@ -1,13 +1,13 @@
 """Import hooks that let the OpenMMLab packages run unchanged on a current platform.
 
-Gaps have to be closed before anyone imports ``glmix_mm``: mmdet's own ``tools/train.py`` imports
-``mmcv.ops`` (which needs the compiled ``mmcv._ext``) in its first lines, a config's
-``_base_ = 'glmix_mm::...'`` is resolved before its ``custom_imports`` are, and mmdet's and mmseg's
-inferencers take a name for one of their own models. An installed wheel
-therefore carries this file as ``_glmix_mm_startup.py``, and an editable installation one that runs
-it, with a ``.pth`` line that imports it. So it runs at the start of every Python process: standard
-library only, nothing imported early, nothing replaced that exists; ``GLMIX_STARTUP=0`` in the
-environment leaves it out. ``import glmix_mm`` calls :func:`install` as well.
+Gaps must be closed before anyone imports ``glmix_mm``. mmdet's own ``tools/train.py`` imports
+``mmcv.ops``, which needs the compiled ``mmcv._ext``, in its first lines. A config's ``_base_ =
+'glmix_mm::...'`` is resolved before its ``custom_imports``. mmdet's and mmseg's inferencers take a
+name for one of their own models. An installed wheel therefore contains this file as
+``_glmix_mm_startup.py``, and an editable installation one that runs it, with a ``.pth`` line that
+imports it. So it runs at the start of every Python process. It uses the standard library only,
+imports nothing early and replaces nothing that exists. ``GLMIX_STARTUP=0`` in the environment
+disables it. ``import glmix_mm`` calls :func:`install` as well.
 
 It should take no time there, so what Python has not loaded by then is imported where it is used,
 and the finders and the loader are plain classes: ``importlib.abc`` alone takes 8 to 70 ms.
@@ -39,9 +39,9 @@ def config_root() -> Path:
 
 
 def resolve_config(name: str) -> str:
-    """Return the path that ``glmix_mm::NAME`` stands for.
+    """Return the path of the config ``glmix_mm::NAME``.
 
-    The ending ``.py`` may be left out, and so may the folder that a config stands in.
+    The ending ``.py`` and the folder of a config may be left out.
 
     Raises:
         FileNotFoundError: no such config; the message lists the nearest names.

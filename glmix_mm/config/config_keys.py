@@ -68,8 +68,8 @@ NEAR = 0.83  # likeness to a known entry; helpers such as test_dataset have less
 def refuse_dead_keys(path: str) -> None:
     """Check that what the user's own files set at their top level is read by something.
 
-    Names of one's own are welcome in a config, so only keys of 2.x and slips of known keys are
-    refused, and those only where no file reads them and the right key is not beside them. Files of
+    A config may have names of its own. So only keys of 2.x and misspelt known keys are refused, and
+    only if no file reads them and the right key is not beside them. Files of
     installed packages are left alone: some of theirs keep such keys.
 
     Raises:

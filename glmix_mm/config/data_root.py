@@ -13,10 +13,10 @@ def apply_data_root(cfg: Config, root: str) -> None:
 
     Args:
         cfg: the config; its ``data_root`` entries and the evaluators' ``ann_file`` change.
-        root: a folder in the layout that the config expects, or one that holds such a folder
-            under the name that the config's own ``data_root`` ends with (``coco``,
+        root: a folder in the layout that the config expects, or one that contains such a folder.
+            The latter has the name at the end of the config's own ``data_root``: ``coco``,
             ``ADEChallengeData2016``, ``ade/ADEChallengeData2016`` or ``imagenet`` in the shipped
-            configs).
+            configs.
 
     Raises:
         UserError: no such folder, or a path in the config is not relative to its ``data_root``.

@@ -22,7 +22,7 @@ def keep_last_checkpoint(cfg: Config) -> None:
 
 
 def use_exact_loop(cfg: Config) -> None:
-    """Train with a loop that can go on exactly where it stopped."""
+    """Train with a loop that can continue exactly where it stopped."""
     loop = cfg.get('train_cfg') or {}
     if 'type' not in loop and 'by_epoch' in loop:  # mmengine's short form
         loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'

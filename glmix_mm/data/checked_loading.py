@@ -1,8 +1,8 @@
 """Checks of images and label maps as they are loaded, and the loading of images with them.
 
-mmcv stops at a file that it can't read with little more than its name, and mmdet trusts the size
-that an annotation file states; mmseg cuts labels above 255 down to a byte and crops a label map of
-another size than its image.
+If mmcv cannot read a file, its error states little more than the name. mmdet trusts the size that
+an annotation file states. mmseg cuts labels above 255 to a byte, and crops a label map whose size
+is not that of its image.
 """
 
 import io

@@ -1,9 +1,11 @@
 """Fits a config to a data set of one's own: where its files are, and which classes it has.
 
-Where the files do not lie as the config says, they are looked for in the layouts that exporters and
-mmseg's users have. Classes come from the ``categories`` of the training annotations (detection),
-from ``classes.txt`` beside the folders, a name a line in the order of the labels (segmentation), or
-from the names of the folders of images (classification).
+If the files are not where the config says, they are searched in the layouts of exporters and of
+mmseg's users. Classes come from one of these:
+
+- detection: ``categories`` of the training annotations
+- segmentation: ``classes.txt`` beside the folders, one name per line in the order of the labels
+- classification: the names of the folders of images
 """
 
 import glob
@@ -31,7 +33,7 @@ from .statistics import of_all
 
 CLASSES = 'classes.txt'
 SHOWN = 20  # classes that a note lists
-# What stands for {} in the paths below.
+# What replaces {} in the paths below.
 SPLIT_NAMES = {
     'train': ('train', 'training', 'Train'),
     'val': ('val', 'valid', 'validation', 'Validation', 'test'),
@@ -380,7 +382,7 @@ def _name_labels(root: Path, found: set[int], ignored: int, looked: str) -> tupl
                 '0 ignored'
             )
         if len(set(names)) < len(names):
-            raise UserError(f'{path.absolute()}: names a class twice; expected a name a line')
+            raise UserError(f'{path.absolute()}: names a class twice; expected one name per line')
     else:
         names = [f'label {label}' for label in range(top + 1)]
     if len(names) < 2:
@@ -448,7 +450,7 @@ def _expect_folders(root: Path, split: str) -> UserError:
             f'--classes-from-data: {root.absolute()}: {_expected(split, ["{}/CLASS/IMAGE"])}'
         )
     return UserError(
-        f'{root.absolute()}: its images lie in folders of classes ({some(names)}), but not split; '
+        f'{root.absolute()}: its images are in folders of classes ({some(names)}), but not split; '
         'move a part of each class, such as a fifth, to val/CLASS and the rest to train/CLASS'
     )
 

@@ -313,8 +313,8 @@ def _check_categories(
 ) -> list[str]:
     """Compare a file's category names with the data set's classes; return what is to be told.
 
-    mmdet looks its classes up by name and numbers them in the order of the file, so a class that
-    is not there shifts the numbers of those after it, and another order is another numbering.
+    mmdet finds its classes by name and numbers them in the order of the file. So a missing class
+    shifts the numbers of those after it, and another order is another numbering.
     """
     notes = []
     known = [name for name in found.categories if name in classes]

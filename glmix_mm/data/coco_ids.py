@@ -1,8 +1,8 @@
 """Completes annotations that are sound, but not as pycocotools expects them.
 
 pycocotools notes which annotation a detection matches by the annotation's id, in an array of floats
-whose zeros mean no match. So a match of id 0, where Roboflow and others begin to count, is a miss,
-and an id that is a text stops it; so does an annotation without 'iscrowd', which mmdet takes for 0.
+whose zeros mean no match. So a match of id 0, where Roboflow and others start to count, is a miss.
+An id that is a string is an error, and so is a missing 'iscrowd', which mmdet takes for 0.
 """
 
 from collections.abc import Mapping, Sequence

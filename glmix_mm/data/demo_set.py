@@ -3,10 +3,10 @@
 Images show textured backgrounds and objects of five shapes in random colours, so that the shape
 has to be learned. The same seed gives the same files, bit for bit.
 
-``ROOT/coco/`` holds ``train2017/``, ``val2017/`` and ``annotations/instances_*.json`` (masks as
-run lengths, exact); ``ROOT/ade/ADEChallengeData2016/`` the same images with label maps in
-ADE20K's convention: 0 is "other" (never used here), label k is class k - 1, to be read with
-``reduce_zero_label=True``. The background is a class of its own, 'ground', so no pixel is ignored.
+``ROOT/coco/`` contains ``train2017/``, ``val2017/`` and ``annotations/instances_*.json`` (masks as
+exact run lengths). ``ROOT/ade/ADEChallengeData2016/`` contains the same images with label maps in
+ADE20K's convention, for ``reduce_zero_label=True``: 0 is "other" (never used here), and label k is
+class k - 1. The background is a class of its own, 'ground', so no pixel is ignored.
 """
 
 import json

@@ -27,7 +27,7 @@ class Place:
 
     Attributes:
         split: 'train', 'val' or 'test', for the messages.
-        root: the data set's ``data_root``; None or '' where its paths stand for themselves.
+        root: the data set's ``data_root``; None or '' where its paths are complete.
     """
 
     split: str

@@ -110,7 +110,7 @@ def export(
     backbone_alone: bool = False,
     latency: bool = False,
 ) -> list[Path]:
-    """Export a model, compare what the files compute with the model, and say so on stdout.
+    """Export a model, compare the files' results with the model's, and print the difference.
 
     Args:
         cfg: the config.

@@ -29,7 +29,7 @@ class Model:
     """An exported model.
 
     Args:
-        path: of the .onnx file; those of Mask R-CNN's other graphs stand beside it.
+        path: of the .onnx file; those of Mask R-CNN's other graphs are beside it.
         threads: CPU threads; 0 for as many as there are cores.
         providers: of onnxruntime, such as ('CUDAExecutionProvider',).
 

@@ -1,5 +1,5 @@
 """``glmix doctor``: what would keep the main job from running, and what to do about it.
 
-It has to work where packages are missing or broken, so nothing outside the standard library is
-imported in its process, and this package is not set up there (``utils/commands.py``).
+It must work where packages are missing or broken. So its process imports nothing outside the
+standard library, and does not set up this package (``utils/commands.py``).
 """

@@ -40,10 +40,10 @@ def collect(config: str, data_root: str | None = None) -> dict:
         data_root: folder of its data set.
 
     Returns:
-        ``config``, ``python``, ``distributions`` (version by pip's name, None where there is none),
-        ``disk`` (bytes), ``driver`` (whether NVIDIA's is there), ``startup`` (whether the start-up
-        hook is installed, and what the environment says of it) and ``probe`` (by topic of
-        ``probe.py``).
+        ``config`` and ``python``; ``distributions``, the version by pip's name or None; ``disk``,
+        in bytes; ``driver``, whether NVIDIA's is installed. ``startup`` says whether the start-up
+        hook is installed, and its setting in the environment. ``probe`` has the topics of
+        ``probe.py``.
     """
     return dict(
         config=config,

@@ -94,8 +94,8 @@ def coco_results(
         score_thr: least score.
 
     Returns:
-        A dict for each: ``image_id``, ``category_id``, ``score``, ``bbox`` (x, y, width and height
-        in px), ``area``, and with masks ``segmentation``, COCO's compressed run lengths.
+        A dict for each: ``image_id``, ``category_id``, ``score``, ``bbox`` (x, y, width, height in
+        px) and ``area``. With masks also ``segmentation``, COCO's compressed run lengths.
     """
     from mmdet.structures.mask import encode_mask_results
 

@@ -166,8 +166,8 @@ def draw_found(
             one that is not its neighbours'.
 
     Returns:
-        RGB, uint8 (H, W, 3). The surest objects lie on top; names stand at their object and hide
-        none of each other where there is room.
+        RGB, uint8 (H, W, 3). The objects with the highest scores are on top. Names are at their
+        object and do not overlap where there is room.
     """
     labels = _array(found.labels)
     scores = _array(found.scores) if 'scores' in found else np.ones(len(labels))

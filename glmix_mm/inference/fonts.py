@@ -17,8 +17,8 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a font that has all characters of a text.
 
     ASCII is written in Pillow's own font, other text in DejaVu Sans, which comes with matplotlib,
-    or in one of the system's. Where none has them all, a warning says so once, and boxes stand for
-    those that are missing.
+    or in one of the system's fonts. If no font has all characters, there is one warning, and the
+    missing ones are drawn as boxes.
 
     Args:
         text: what is to be written.

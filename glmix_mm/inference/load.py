@@ -67,8 +67,8 @@ class Predictor:
         Returns:
             mmdet's ``DetDataSample`` (boxes, scores, labels and masks in ``pred_instances``),
             mmseg's ``SegDataSample`` (the label map in ``pred_sem_seg``) or mmpretrain's
-            ``DataSample`` (``pred_score``, a probability for each class, and ``pred_label``, the
-            best), or a list of such.
+            ``DataSample``. The last has ``pred_score``, a probability per class, and
+            ``pred_label``, the best class. A list of images gives a list.
 
         Raises:
             UserError: an image cannot be read, or it is nothing of the above.
@@ -142,8 +142,8 @@ class Predictor:
             score_thr: least score.
 
         Returns:
-            For each object ``image_id``, ``category_id``, ``score``, ``bbox`` (x, y, width and
-            height in pixels), ``area`` and, if there is a mask, ``segmentation`` (run lengths).
+            For each object ``image_id``, ``category_id``, ``score``, ``bbox`` (x, y, width, height
+            in pixels) and ``area``. With masks also ``segmentation`` (run lengths).
 
         Raises:
             UserError: the result is of no detector, or there are not as many numbers as classes.
@@ -241,8 +241,8 @@ def load(
 
     Args:
         config: a config file, the name of one that comes with this package, or a config.
-        checkpoint: one that was trained with this config. Without it the weights are random, and a
-            warning says so.
+        checkpoint: one that was trained with this config. Without it the weights are random, with a
+            warning.
         device: 'cpu', 'cuda' or 'cuda:N'; by default CUDA's first one where there is one.
 
     Raises:

@@ -28,11 +28,12 @@ def predict_video(
 ) -> None:
     """Predict on each frame; save a video with the predictions drawn, and what they are.
 
-    The latter is a line of json for each frame: its number, from 0, and its time in seconds; of a
-    detector ``annotations`` as :func:`~glmix_mm.inference.predict.predict` writes them, with the
-    class's name; of a segmentor ``segments``, for each class of the frame its ``label``, from 0,
-    its name, its area in pixels and its mask as COCO's run lengths. A segmentor's colours are told
-    by a legend, a picture of its own. Of a video that breaks off, what can be read is predicted on.
+    The latter has a line of json per frame: its number, from 0, and its time in seconds. A detector
+    adds ``annotations`` as :func:`~glmix_mm.inference.predict.predict` writes them, with the name
+    of the class. A segmentor adds ``segments``: for each class of the frame its ``label``, from 0,
+    its name, its area in pixels and its mask as COCO's run lengths. A segmentor also writes a
+    legend of its colours, as a picture. If a video ends unexpectedly, the frames before that are
+    used.
 
     Args:
         inferencer: as :func:`glmix_mm.inference.predict.make_inferencer` returns it.

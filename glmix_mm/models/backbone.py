@@ -74,11 +74,11 @@ class PyramidBackbone(BaseModule):
     Args:
         stages: the four stages.
         channels: channels of each stage's output.
-        output_norm: makes the norm of an output from its number of channels. The norm stands on
-            the output only: the next stage gets the map without it.
+        output_norm: makes the norm of an output from its number of channels. Only the output is
+            normalised: the next stage receives the map without it.
         out_indices: which stages to output. Stages after the last of them are not kept.
-        output_norms: whether the norms stand on the outputs; without them, the outputs are the
-            stages' own maps, as a classifier takes them.
+        output_norms: whether the outputs are normalised. Without norms, the outputs are the stages'
+            own maps, which a classifier needs.
         norm_eval: whether batch norms use, and keep, their running statistics in training mode.
         frozen_stages: how much to freeze: -1 nothing, 0 the stem, k the first k stages.
         with_cp: whether to recompute the blocks' activations in the backward pass (gradient
@@ -191,9 +191,9 @@ class PyramidBackbone(BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return how deep a parameter stands, for learning rates that decay layer by layer.
 
-        As in mmpretrain's Swin: the stem is layer 0, each block a layer of its own, a downsampling
-        goes with the block before it, and the output norms, which pretrained weights lack, with
-        all that follows the backbone.
+        As in mmpretrain's Swin, the stem is layer 0 and each block is a layer of its own. A
+        downsampling belongs to the block before it. The output norms, which pretrained weights
+        lack, belong to what follows the backbone.
 
         Args:
             param_name: the parameter's name in the whole model.
@@ -211,7 +211,7 @@ class PyramidBackbone(BaseModule):
         return (before + int(parts[3]) + 1 if parts[2] == 'blocks' else before), last + 1
 
     def fuse(self) -> 'PyramidBackbone':
-        """Fold, in place, what inference need not compute apart; outputs change by rounding alone.
+        """Fold layers, in place, that inference can combine; outputs only change by rounding.
 
         Batch norms and layer scales go into the layers beside them. A fused backbone cannot be
         trained or saved: its weights would fit no other.

@@ -51,8 +51,8 @@ ARCHS = {
 class DilateFormer(PyramidBackbone):
     """DilateFormer as a backbone for dense prediction, for images of any size.
 
-    The authors released classification code only. As with GLNet here, an extra layer norm stands on
-    each output as it leaves the backbone; the classifier is dropped.
+    The authors released classification code only. As with GLNet here, each output has an extra
+    layer norm when it leaves the backbone, and the classifier is dropped.
 
     Args:
         arch: 'tiny', 'small', 'base', or a dict of :class:`DilateFormerArch`'s attributes.

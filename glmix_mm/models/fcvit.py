@@ -84,10 +84,10 @@ class FCViT(PyramidBackbone):
 class GlobalContext(nn.Module):
     """Adds to each position the image's context, as much as the position resembles the image.
 
-    With u the mean over positions, each of 8 heads h compares its channels of a position p with
-    those of u. The similarities are standardised over the heads and positions of an image, rescaled
-    by head, and weight the context vector, which u gives by two linear layers with a competition,
-    the elementwise maximum of two halves, between them.
+    Let u be the mean over positions. Each of 8 heads h compares its channels of a position p with
+    those of u. The similarities are standardised over the heads and positions of an image and
+    rescaled by head. They weight the context vector. It is computed from u by two linear layers,
+    with a competition between them: the elementwise maximum of two halves.
 
     Args:
         dim: channels C, a multiple of 8.

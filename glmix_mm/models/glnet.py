@@ -98,8 +98,8 @@ ARCHS = {
 class GLNet(PyramidBackbone):
     """GLNet as a backbone for dense prediction.
 
-    The authors released classification code only. As in their earlier BiFormer, an extra layer
-    norm stands on each output as it leaves the backbone; the classifier is dropped.
+    The authors released classification code only. As in their earlier BiFormer, each output
+    has an extra layer norm when it leaves the backbone, and the classifier is dropped.
 
     Args:
         arch: 'stl', 'stl_paramslot', '4g', '9g', '16g', 'nano', or a dict of
@@ -147,10 +147,10 @@ class GLNet(PyramidBackbone):
     def slot_grid(self) -> SlotGrid:
         """The grid of the initial slots of every GLMix block; may be set at any time.
 
-        (rows, columns); or ``dict(slots=S)``, about S slots in a grid of the image's aspect ratio;
-        or ``dict(cell=P)``, a slot for about every P x P pixels, so that slots grow in number with
-        the image's area. Setting it raises a ``UserError`` if it is none of them, or if the slots
-        are learned, whose number is fixed.
+        (rows, columns). ``dict(slots=S)`` means about S slots in a grid of the image's aspect
+        ratio. ``dict(cell=P)`` means a slot per P x P pixels or so, so their number grows with the
+        image's area. Setting anything else raises a ``UserError``, and so does any change for
+        learned slots, whose number is fixed.
         """
         return self._slot_grid
 

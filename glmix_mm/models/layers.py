@@ -1,7 +1,7 @@
 """Layers that more than one backbone family uses.
 
-Feature maps are (N, C, h, w) tensors in channels_last memory, so a map and its (N, h * w, C) tokens
-are two views of the same memory and moving between them copies nothing.
+Feature maps are (N, C, h, w) tensors in channels_last memory. So a map and its (N, h * w, C) tokens
+are two views of the same memory, and conversion copies nothing.
 """
 
 from collections.abc import Callable
@@ -160,11 +160,13 @@ class GlobalAttention(SelfAttention):
 
 
 class Block(nn.Module):
-    """The residual frame that every block of every family fills: position, mixer, FFN.
+    """The residual block of all families: position encoding, mixer, FFN.
 
-    x <- x + dwconv(x) if there is a conditional position encoding; then
-    x <- x + DropPath(LS(mixer(norm(x), x0))) and x <- x + DropPath(LS(ffn(norm(x)))), where x0 is
-    the block's input.
+    With x0 the block's input, it computes in this order:
+
+    - x <- x + dwconv(x), if there is a conditional position encoding
+    - x <- x + DropPath(LS(mixer(norm(x), x0)))
+    - x <- x + DropPath(LS(ffn(norm(x))))
 
     Args:
         dim: channels C.

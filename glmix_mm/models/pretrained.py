@@ -35,9 +35,9 @@ def load_pretrained(
 
     Takes official classification checkpoints and this project's own, of backbones or of whole
     models: weights under 'model_ema', 'model', 'state_dict' or at the top, with or without the
-    prefixes 'module.' and 'backbone.'. A classifier's tensors and those of stages and outputs that
-    the backbone does not have are left out; output norms that the file lacks keep their initial
-    values, for classifiers have none.
+    prefixes 'module.' and 'backbone.'. The tensors of a classifier are left out, and those of
+    stages and outputs that the backbone does not have. Output norms keep their initial values if
+    the file lacks them, because classifiers have none.
 
     Args:
         backbone: a :class:`~glmix_mm.models.backbone.PyramidBackbone`.
@@ -84,7 +84,7 @@ def load_pretrained(
 
 
 def find_weights(content: object, source: str) -> tuple[Mapping[str, Tensor], str]:
-    """Return a checkpoint's weights and the name of the place where they stand in it.
+    """Return a checkpoint's weights and the key under which they were found.
 
     Raises:
         UserError: there are no weights in it.

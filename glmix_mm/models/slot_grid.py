@@ -17,9 +17,9 @@ def grid_of(grid: SlotGrid, height: int, width: int) -> tuple[int, int]:
     """Return the rows and columns of the initial slots of a map.
 
     Args:
-        grid: (rows, columns), which are those of every map; ``dict(slots=S)``, about S slots
-            whose grid has the map's aspect ratio; or ``dict(cell=P)``, a slot for about every
-            P x P positions. There is a row and a column at least.
+        grid: (rows, columns), the same for every map. ``dict(slots=S)`` means about S slots in a
+            grid of the map's aspect ratio, and ``dict(cell=P)`` a slot per P x P positions or so.
+            There is at least one row and one column.
         height: of the map, positions.
         width: the same.
     """

@@ -55,7 +55,7 @@ def load_models(names: Sequence[str]) -> dict[str, nn.Module]:
         The models by what tables call them: a config by its file's stem where that is unique.
 
     Raises:
-        UserError: a name is there twice or stands for nothing.
+        UserError: a name is given twice or is unknown.
     """
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -72,10 +72,10 @@ def load_model(name: str) -> nn.Module:
         name: one of ``SHORT_NAMES``; a variant of this package, such as 'glnet_4g'; a registered
             type and its arguments, such as 'mmdet.ResNet(depth=101)'; or a config: its file,
             'mmdet::', 'mmseg::' or 'mmpretrain::' and its path in that package, or its name in
-            this one. ':backbone' behind a config stands for its backbone alone.
+            this one. ':backbone' after a config means only its backbone.
 
     Raises:
-        UserError: it stands for none of them, or cannot be built.
+        UserError: it is none of them, or cannot be built.
     """
     if name in SHORT_NAMES:
         return _build(SHORT_NAMES[name], name)

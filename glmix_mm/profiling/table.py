@@ -70,9 +70,9 @@ def notes_on_counts(counts: Sequence[Count]) -> list[str]:
 def counts_as_dict(counts: Sequence[Count]) -> dict:
     """Return one model's counts as a dict of plain numbers, strings and lists.
 
-    ``shapes`` holds [height, width] for each count; every ``multiply_adds`` and ``attention`` (the
-    share of attention's two products) is a list in the same order, null where a part does not run
-    at inference.
+    ``shapes`` has [height, width] for each count. Every ``multiply_adds`` and ``attention`` (the
+    share of attention's two products) is a list in the same order. Its entries are null for a part
+    that does not run at inference.
     """
     return {
         'shapes': [list(count.shape) for count in counts],

@@ -39,7 +39,7 @@ def time_in_turn(
 ) -> list[Timing]:
     """Warm every function up, then time all of them once in each round.
 
-    A function that fails is left out from then on; the others go on.
+    A function that fails is left out from then on; the others continue.
 
     Args:
         functions: what to time.

@@ -1,4 +1,4 @@
-"""Where the slots of a GLNet's blocks are: their assignments, and the slots that stand for all."""
+"""The assignments of the slots of GLNet's blocks, and the slots that represent all others."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -114,7 +114,7 @@ def slot_statistics(assignment: np.ndarray) -> SlotStatistics:
 
 
 def representative_slots(assignment: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the slots whose maps stand for those of all slots, by k-medoids.
+    """Choose the slots whose maps represent those of all slots, by k-medoids.
 
     The distance of two maps is 1 - their correlation, so that a slot's place counts and not how
     much it holds: by plain distances, the slots that hold little anywhere are near to each other,
@@ -125,8 +125,8 @@ def representative_slots(assignment: np.ndarray, count: int) -> tuple[np.ndarray
         count: how many; all slots if there are fewer.
 
     Returns:
-        The slots' numbers and how many slots each of them stands for, itself included; those that
-        stand for most come first.
+        The slots' numbers and how many slots each of them represents, itself included. Those that
+        represent most come first.
     """
     maps = assignment.reshape(len(assignment), -1).astype(np.float64)
     maps = maps - maps.mean(1, keepdims=True)

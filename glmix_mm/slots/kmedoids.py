@@ -1,4 +1,4 @@
-"""k-medoids: the few of many things that stand for all."""
+"""k-medoids: a few of many things that represent all of them."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A panel that shows what the slots of a block hold: an image, its map, the slots' heat maps."""
+"""A panel that shows what the slots of a block contain: image, map, heat maps of slots."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,10 +34,10 @@ class Tile(NamedTuple):
 def draw_slots(image: np.ndarray, assignment: np.ndarray, title: str = '') -> np.ndarray:
     """Draw the panel of one image and one block.
 
-    Six pictures: the image; the map, where each position has the colour of its strongest slot; and
-    for the four most representative slots (see
-    :func:`~glmix_mm.slots.assignments.representative_slots`), how much of each position goes to
-    the slot, from the least to the most of that picture, with an outline half-way.
+    It has six pictures. The first is the image. In the second, each position has the colour of its
+    strongest slot. The others show the four most representative slots (see
+    :func:`~glmix_mm.slots.assignments.representative_slots`): the share of each position in the
+    slot, from the least to the most of that picture, with an outline half-way.
 
     The colours of the map are those of :func:`~glmix_mm.utils.palette.distinct_colours`;
     the slot that is strongest at most positions has the first, and so on, as those differ the most.

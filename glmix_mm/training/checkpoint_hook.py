@@ -1,4 +1,4 @@
-"""Finds the checkpoint to go on from, and keeps it safe while the next one is saved."""
+"""Finds the checkpoint to continue from, and keeps it safe while the next one is saved."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ POINTER = 'last_checkpoint'  # mmengine's file that holds the newest one's path
 
 
 def find_latest(work_dir: str | Path) -> tuple[str, dict, list[str]] | None:
-    """Return the newest checkpoint from which a training run can go on.
+    """Return the newest checkpoint from which a training run can continue.
 
     The one that mmengine noted comes first, then the others by falling number. Those that can't
     be resumed, or that another run saved than the one that started here last, are passed over.
@@ -39,7 +39,7 @@ def find_latest(work_dir: str | Path) -> tuple[str, dict, list[str]] | None:
         of this run.
 
     Raises:
-        UserError: there are checkpoints, but none to go on from.
+        UserError: there are checkpoints, but none to continue from.
     """
     paths, own = saved_checkpoints(Path(work_dir)), id_in(work_dir)
     failures, others = [], []
@@ -78,7 +78,7 @@ def saved_checkpoints(folder: Path) -> list[Path]:
 
 
 def read_resumable(path: str) -> dict:
-    """Read a checkpoint from which training can go on, not only start with its weights.
+    """Read a checkpoint from which training can continue, not only start with its weights.
 
     Raises:
         UserError: it can't be read, or lacks the optimizer's state or the progress.
@@ -117,9 +117,9 @@ def read_resumable(path: str) -> dict:
 
 
 def _unsound_log(log: Mapping) -> list[str]:
-    """Return the entries of a run's log that are not what the run would go on with.
+    """Return the entries of a run's log that are not what the run would continue with.
 
-    Some name files that are to be removed: they must lie in the run's folder.
+    Some name files that are to be removed: they must be in the run's folder.
     """
     info = log.get('runtime_info', {})
     if not isinstance(info, Mapping):
@@ -208,7 +208,7 @@ class SafeCheckpointHook(CheckpointHook):
             checkpoint['meta'].update(self._meta)
 
     def save_interrupted(self, runner, meta: dict) -> str:
-        """Save a checkpoint besides the regular ones, from which to go on.
+        """Save a checkpoint besides the regular ones, from which to continue.
 
         Args:
             runner: the runner.

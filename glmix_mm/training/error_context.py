@@ -17,7 +17,7 @@ from .checkpoint_hook import SafeCheckpointHook
 
 
 class Stopped(UserError):
-    """A mistake, of a file most often, ended a training that can go on once it is fixed."""
+    """An error, most often in a file, ended a training that can continue once it is fixed."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Training loops that go on exactly where an interrupted run stopped, inside an epoch as well.
+"""Training loops that continue exactly where an interrupted run stopped, even within an epoch.
 
-mmengine's own loops draw from random streams that run on through the whole training. To go on, they
-would have to be saved in every process and data-loading worker; mmengine does not save them. Here
+mmengine's own loops draw from random streams that run through the whole training. To continue, they
+would have to be saved in every process and data-loading worker. mmengine does not save them. Here
 nothing runs on: what a step draws is a function of the seed, the process and the step's number, and
 what a sample draws of its place in the batch too. So there is nothing to save, batches that were
 trained on are skipped without being read, and the number of workers changes nothing.
@@ -75,7 +75,7 @@ def _obey_parent() -> None:
 class SeededDataset:
     """A data set whose samples are drawn by what :class:`SeededBatches` asks for.
 
-    In all else it stands for the data set itself: attributes are read from it and set on it.
+    Otherwise it behaves as the dataset itself: attributes are read from it and set on it.
     """
 
     def __init__(self, dataset, seed: int, rank: int):
@@ -169,7 +169,7 @@ class SeededLoader(DataLoader):
         )
 
     def __iter__(self) -> Iterator:
-        # A generator: mmengine asks for the iterator before it knows where a run goes on.
+        # A generator: mmengine asks for the iterator before it knows where a run continues.
         yield from super().__iter__()
 
 
@@ -187,7 +187,7 @@ class _ExactLoop:
         reseed(self.runner.seed, get_rank(), self._iter, 0)
 
     def _validate(self, progress: int, total: int) -> None:
-        """Validate where the config says so.
+        """Validate where the config asks for it.
 
         Args:
             progress: epochs or iterations done.
@@ -212,7 +212,7 @@ class _ExactLoop:
 
 @LOOPS.register_module()
 class ExactIterBasedTrainLoop(_ExactLoop, IterBasedTrainLoop):
-    """mmengine's ``IterBasedTrainLoop``, which goes on exactly where a run stopped.
+    """mmengine's ``IterBasedTrainLoop``, which continues exactly where a run stopped.
 
     Raises:
         UserError: the data set has fewer images than one batch.
@@ -243,7 +243,7 @@ class ExactIterBasedTrainLoop(_ExactLoop, IterBasedTrainLoop):
 
 @LOOPS.register_module()
 class ExactEpochBasedTrainLoop(_ExactLoop, EpochBasedTrainLoop):
-    """mmengine's ``EpochBasedTrainLoop``, which goes on exactly where a run stopped."""
+    """mmengine's ``EpochBasedTrainLoop``, which continues exactly where a run stopped."""
 
     def __init__(self, runner, dataloader, **kwargs):
         super().__init__(runner, _seeded(runner, dataloader, endless=False), **kwargs)

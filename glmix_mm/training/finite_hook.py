@@ -14,7 +14,7 @@ from ..errors import UserError
 from .checkpoint_hook import saved_checkpoints
 
 ADVICE = (
-    'look at the learning rate, its warmup and clip_grad, and at the data of this step; go on from '
+    'check the learning rate, its warmup and clip_grad, and the data of this step; continue from '
     'the last checkpoint with --resume'
 )
 

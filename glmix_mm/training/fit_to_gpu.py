@@ -262,7 +262,7 @@ def report(
     if not plan.changes:
         yield "The published recipe's batch, learning rate and number of steps are kept"
     settings = ' '.join(f'{key}={_option(value)}' for key, value in plan.settings.items())
-    yield f'The same by hand: --cfg-options {settings}'
+    yield f'The same without --mem: --cfg-options {settings}'
 
 
 def expected_length(

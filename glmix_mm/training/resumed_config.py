@@ -24,7 +24,7 @@ def describe_changes(cfg: Config, meta: Mapping, path: str) -> list[str]:
     """Compare a config with the one that a checkpoint was trained with.
 
     Args:
-        cfg: the config to go on with.
+        cfg: the config to continue with.
         meta: the checkpoint's; its config is read, not run.
         path: the checkpoint.
 
@@ -44,8 +44,8 @@ def describe_changes(cfg: Config, meta: Mapping, path: str) -> list[str]:
     notes = []
     if kept:
         notes.append(
-            f'--resume goes on with what {path} was trained with: {"; ".join(kept)}. To train '
-            f"anew from its weights with the config's own: --cfg-options load_from={path} and "
+            f'--resume continues with the settings of {path}: {"; ".join(kept)}. To train '
+            f"anew from its weights with the config's settings: --cfg-options load_from={path} and "
             'another --work-dir, without --resume'
         )
     if changed:
@@ -61,7 +61,7 @@ def describe_end(cfg: Config, meta: Mapping) -> list[str]:
             name = 'max_epochs' if unit == 'epoch' else 'max_iters'
             return [
                 f'Nothing is left to train: {meta[unit]} of {limit} done (train_cfg.{name}); raise '
-                'it to go on'
+                'it to continue'
             ]
     return []
 

@@ -228,7 +228,7 @@ def disk_guard(work_dir: str) -> Iterator[None]:
     Raises:
         UserError: a file could not be written for lack of space.
     """
-    # A log file that can't be written need not fill the screen: what matters will raise.
+    # A log file that can't be written should not fill the screen: what matters will raise.
     raise_exceptions, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield

@@ -109,7 +109,7 @@ def _late_schedulers(schedulers: list[dict], epoch: int, total: int) -> list[str
             )
         elif total < last * unit < math.inf and scheduler['type'] not in STEPWISE:
             notes.append(
-                f'param_scheduler.{place} ({scheduler["type"]}) is cut short: it goes on to '
+                f'param_scheduler.{place} ({scheduler["type"]}) is cut short: it extends to '
                 f'iteration {last * unit} of {total}; set param_scheduler.{place}.{end} to fit '
                 f'{math.ceil(total / unit)}, or train longer'
             )
@@ -146,7 +146,7 @@ def largest_share(runner: Runner, schedulers: list[dict], epoch: int, total: int
     for iteration in range(1, total + 1):
         optimizer.step()  # else PyTorch warns of the order
         largest = max(largest, optimizer.param_groups[0]['lr'])
-        if largest >= goal * (1 - 1e-9):  # usually soon: a long run need not be stepped through
+        if largest >= goal * (1 - 1e-9):  # usually soon, so a long run is not stepped through
             break
         for scheduler in built:
             if not scheduler.by_epoch or iteration % epoch == 0:

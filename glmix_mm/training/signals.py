@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: training ends its step, saves, and says which command goes on."""
+"""SIGTERM and Ctrl-C: training ends its step, saves, and prints the command that continues."""
 
 import math
 import os
@@ -221,7 +221,7 @@ class InterruptHook(Hook):
 
 
 def resume_command(argv: Sequence[str], launcher: str, gpus: int = 1) -> str:
-    """Return the command that goes on with a run of ``glmix train``.
+    """Return the command that continues a run of ``glmix train``.
 
     Args:
         argv: the arguments that it was started with.

@@ -39,9 +39,9 @@ class Step:
         batch_size: images in it.
         held: bytes of weights, gradients and the optimizer's state, which stay.
         peak: bytes held at a time at most, these included.
-        seconds: what it took; on the CPU with the records of the allocator, which cost time.
-        warm: seconds of a second step, which need not allocate or compile any more; None where
-            none was made.
+        seconds: its duration; on the CPU with the records of the allocator, which cost time.
+        warm: seconds of a second step, which does not allocate or compile any more; None if there
+            was none.
     """
 
     batch_size: int

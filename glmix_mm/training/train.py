@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         nargs='?',
         const=AUTO,
         metavar='CHECKPOINT',
-        help='go on from a checkpoint, by default from the newest in the work folder',
+        help='continue from a checkpoint, by default from the newest in the work folder',
     )
     parser.add_argument(
         '--mem',
@@ -91,11 +91,11 @@ def main(argv: Sequence[str]) -> int:
             print('Everything checked; nothing trained (--dry-run).')
     except Interrupted as stop:
         command = resume_command(argv, cfg.launcher, args.gpus)
-        said = f'{stop}; go on with: {command}' if is_first(cfg.launcher) else ''
+        said = f'{stop}; continue with: {command}' if is_first(cfg.launcher) else ''
         raise Interrupted(said, stop.signum) from None
     except Stopped as stop:
         command = resume_command(argv, cfg.launcher, args.gpus)
-        raise UserError(f'{stop}; once that is fixed, go on with: {command}') from stop
+        raise UserError(f'{stop}; once that is fixed, continue with: {command}') from stop
     return 0
 
 
@@ -130,7 +130,7 @@ def train(
 
     Args:
         cfg: the whole config, as :func:`~glmix_mm.config.plan.prepare` leaves it.
-        resume: a checkpoint to go on from, 'auto' for the newest in the work folder, or None to
+        resume: a checkpoint to continue from, 'auto' for the newest in the work folder, or None to
             do what the config's ``resume`` and ``load_from`` say.
         notes: what there is to say at the start.
         budget: GPUs that the recipe is to be fitted to.
@@ -215,8 +215,8 @@ class Start:
     """How a run starts.
 
     Attributes:
-        notes: what there is to say about it.
-        run_id: the id of the run that goes on, or of a new one.
+        notes: what to report about it.
+        run_id: the id of the run that continues, or of a new one.
         meta: the record of the checkpoint that is resumed.
     """
 
@@ -270,7 +270,7 @@ def _name_others(work_dir: str) -> list[str]:
     return [
         f"{work_dir} holds another run's checkpoints ({len(others)}, the newest {others[0].name}): "
         'this run starts anew and will overwrite those of the same names, and --resume will not '
-        f'go on with them. To keep them, take another --work-dir; to go on: --resume {others[0]}'
+        f'use them. To keep them, take another --work-dir; to continue: --resume {others[0]}'
     ]
 
 

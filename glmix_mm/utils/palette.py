@@ -32,9 +32,10 @@ LIGHTNESS = (20, 96)  # of CIELAB; neither black nor the white of the page
 def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     """Return colours, each as far as can be from those before it.
 
-    Chosen one by one out of a grid over RGB; the distance of two colours is the least of their
-    distances in CIELAB to an ordinary and to the three kinds of dichromatic eyes. Of 64 colours, no
-    two are nearer than 7 (2.3 is just noticeable); of the first 8, than 27.
+    They are chosen one by one from a grid over RGB. The distance of two colours is the least of
+    their CIELAB distances to ordinary eyes and to the three kinds of dichromatic eyes. Of 64
+    colours, no two are nearer than 7 (2.3 is just noticeable); of the first 8, no two are nearer
+    than 27.
 
     Args:
         count: how many.

@@ -71,7 +71,7 @@ class ProgressHook(Hook):
         """Show the step, its loss, the time passed and the time left."""
         done, total = runner.iter + 1, runner.max_iters
         passed = time.monotonic() - self._start
-        # Validations so far stand for those to come.
+        # Assumes that validations take as long as those so far.
         left = passed / done * (total - done)
         self.progress.update(
             f'  step {done}/{total}   loss {outputs["loss"].item():.3f}   '

@@ -151,7 +151,7 @@ def test_the_report_says_what_is_planned():
     assert '527724 iterations of 8 images (263862 steps), 36 epochs of 117266' in lines[2]
     assert lines[2].endswith('(--dry-run measures how many hours)')
     assert 'are kept' in lines[3]
-    options = lines[4].removeprefix('The same by hand: --cfg-options ').split()
+    options = lines[4].removeprefix('The same without --mem: --cfg-options ').split()
     assert dict(option.split('=') for option in options) == {
         key: str(value) for key, value in plan.settings.items()
     }

@@ -78,11 +78,11 @@ def test_sigterm_inside_an_epoch(
     assert 'SIGTERM: stopping after this step\n' in err
     last = err.splitlines()[-1]
     saved = tmp_path / 'interrupted.pth'
-    assert last.startswith(f'stopped by SIGTERM after step 6; saved {saved}; go on with: ')
+    assert last.startswith(f'stopped by SIGTERM after step 6; saved {saved}; continue with: ')
     assert last.endswith(f'{shlex.join(short)} --resume')
     meta = read_checkpoint(saved)['meta']
     assert (meta['epoch'], meta['iter']) == (1, 6)
-    program, *arguments = shlex.split(last.split('; go on with: ')[1])
+    program, *arguments = shlex.split(last.split('; continue with: ')[1])
     assert program == 'glmix' and glmix(arguments) == 0
     assert not saved.exists()
     assert equal(final_state(tmp_path), uninterrupted)
@@ -224,7 +224,7 @@ def test_one_process_of_several_says_how_to_go_on(rank, monkeypatch, capfd):
     monkeypatch.setattr(training, 'train', stop)
     arguments = ['demo/maskrcnn_glnet_nano', '--launcher', 'pytorch']
     assert run(training.main, arguments) == 128 + signal.SIGTERM
-    said = 'stopped by SIGTERM; go on with: the same command with --resume\n'
+    said = 'stopped by SIGTERM; continue with: the same command with --resume\n'
     assert capfd.readouterr().err == (said if rank == '0' else '')
 
 

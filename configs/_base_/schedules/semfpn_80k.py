@@ -3,7 +3,7 @@
 # warmup: at most 1.1 % of the highest rate away from this.
 _base_ = 'mmseg::_base_/schedules/schedule_80k.py'
 
-optimizer = None  # mmseg's SGD; what is built stands in optim_wrapper
+optimizer = None  # replaces mmseg's SGD; optim_wrapper defines what is built
 optim_wrapper = dict(
     _delete_=True,
     type='AutoAmpOptimWrapper',

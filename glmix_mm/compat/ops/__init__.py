@@ -1,10 +1,10 @@
-"""Stands in for the compiled ``mmcv._ext``: the ops that torchvision and torch can compute.
+"""Replaces the compiled ``mmcv._ext`` with ops that torchvision and torch can compute.
 
 :func:`provide` fills the module with functions of the names and calling conventions of mmcv's C++
-ones (its ``pybind.cpp``), so mmcv's own Python files run unchanged. Any other op of mmcv is there
-by name, since mmcv looks the names up when it is imported, and says on its first call that it
-needs the compiled mmcv. Numbers are those of mmcv; half-precision input is computed in float32
-and the result rounded once.
+ones (its ``pybind.cpp``), so mmcv's own Python files run unchanged. Any other op of mmcv
+exists by name, because mmcv looks the names up when it is imported. Its first call raises an error
+that says that the op needs the compiled mmcv. Results equal mmcv's. Half-precision input is
+computed in float32 and the result rounded once.
 """
 
 from collections.abc import Callable

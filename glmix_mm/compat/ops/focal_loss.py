@@ -1,9 +1,9 @@
 """Focal losses (Lin et al. 2017, equation 5) on the sigmoid and on the softmax.
 
-With sigma(x) the probability of the class, the loss of a class that the target is not is
-(1 - alpha) * sigma(x)^gamma * softplus(x), and that of the class it is has x and 1 - alpha
-replaced by -x and alpha. mmcv's kernels bound the logarithm at that of the smallest float, so
-their loss jumps from 17 to 87 where a float32 probability reaches 1; here it doesn't.
+Let sigma(x) be the probability of a class. If the target is another class, the loss is (1 - alpha)
+* sigma(x)^gamma * softplus(x). If it is the target, x and 1 - alpha are replaced by -x and alpha.
+mmcv's kernels bound the logarithm at that of the smallest float, so their loss jumps from 17 to 87
+where a float32 probability reaches 1. This one does not.
 """
 
 import torch

@@ -1,11 +1,11 @@
 """RoIAlign on CPUs as weighted sums of a map's positions, which run on all threads.
 
 The average of a bin's bilinear samples is a weighted sum of the map's vectors at a few positions.
-A position's weight is the product of one for its row and one for its column, and samples that are
-at most a pixel apart share rows and columns, so there are (samples + 1)^2 positions instead of
-4 samples^2. ``torch.nn.functional.embedding_bag`` computes such sums in parallel, for the output
-from the map and for the map's gradient from the output's; torchvision's kernel has one thread.
-Results equal torchvision's but for the order of the sums.
+A position's weight is the product of a weight for its row and one for its column. Samples at most a
+pixel apart share rows and columns, so there are (samples + 1)^2 positions instead of 4 samples^2.
+``torch.nn.functional.embedding_bag`` computes such sums in parallel, for the output and for the
+map's gradient. torchvision's kernel has one thread. Results equal torchvision's except for the
+order of the sums.
 """
 
 from collections.abc import Iterator

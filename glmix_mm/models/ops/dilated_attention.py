@@ -189,7 +189,7 @@ class Strip(NamedTuple):
         return x.new_zeros(n, height, width, heads, dim, dtype=sum_dtype(x))
 
     def _overlap(self, x: Tensor, border: int) -> tuple[tuple[slice, ...], slice]:
-        """Return the part of such a strip that lies on the map, and its rows of the map."""
+        """Return the part of such a strip that is inside the map, and its rows of the map."""
         edge = border * self.r
         top, bottom = self.start - edge, self.start + self.rows * self.side_y * self.r + edge
         rows = slice(max(top, 0), min(bottom, x.shape[1]))
