@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import glmix_mm
 
 from .errors import UserError
-from .utils.commands import COMMANDS, spelled, survive_any_terminal, usage
+from .utils.commands import COMMANDS, restart_in_utf8, spelled, survive_any_terminal, usage
 
 PIPE_CLOSED = 13  # SIGPIPE, which Windows' Python does not name
 ENVIRONMENT = {
@@ -27,6 +27,7 @@ ENVIRONMENT = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit status."""
+    restart_in_utf8()
     survive_any_terminal()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -3,7 +3,6 @@
 import copy
 import errno
 import itertools
-import locale
 import logging
 import math
 import os
@@ -152,16 +151,9 @@ def make_work_dir(work_dir: str) -> None:
     """Make the folder for logs and checkpoints.
 
     Raises:
-        UserError: it can't be made or written to, or the locale can't write its name.
+        UserError: it can't be made or written to.
     """
-    folder, encoding = Path(work_dir), locale.getpreferredencoding(False)
-    try:
-        str(folder.absolute()).encode(encoding)  # mmengine notes the last checkpoint's path
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"work_dir {folder.absolute()}: the locale's encoding, {encoding}, cannot write this "
-            'name; set PYTHONUTF8=1, or take another folder (--work-dir)'
-        ) from error
+    folder = Path(work_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,6 +4,9 @@
 command, so that ``glmix --help`` and ``glmix doctor`` do without torch.
 """
 
+import codecs
+import locale
+import os
 import shlex
 import shutil
 import sys
@@ -24,6 +27,22 @@ def survive_any_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
+
+
+def restart_in_utf8() -> None:
+    """Restart the command in Python's UTF-8 mode if the locale has another encoding.
+
+    Annotations, lists and captions are UTF-8, but mmdet, mmseg and mmpretrain open many of them in
+    the locale's encoding and would misread names in silence. What is printed keeps the terminal's
+    encoding. A process of the user's own is left as it is.
+    """
+    encoding = codecs.lookup(locale.getpreferredencoding(False)).name
+    tried = os.environ.get('PYTHONUTF8') == '1'
+    if encoding == 'utf-8' or tried or not is_command_line():
+        return
+    os.environ.setdefault('PYTHONIOENCODING', f'{sys.stdout.encoding}:backslashreplace')
+    os.environ['PYTHONUTF8'] = '1'  # for the workers, too
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 class Command(NamedTuple):
