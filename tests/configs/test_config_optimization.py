@@ -5,9 +5,7 @@ import warnings
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, PARAM_SCHEDULERS
-from shipped_configs import parts
+from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 ITERATIONS_PER_EPOCH = 600  # any number above the 500 of the warmup
@@ -45,9 +43,6 @@ def _quiet():
     [
         ('maskrcnn_glnet_4g_1x.py', 1e-4, 12, (8, 11)),
         ('maskrcnn_glnet_4g_3x.py', 1e-4, 36, (27, 33)),
-        ('retinanet_glnet_4g_1x.py', 1e-4, 12, (8, 11)),
-        ('retinanet_glnet_4g_3x.py', 1e-4, 36, (27, 33)),
-        ('dilateformer/cascademaskrcnn_dilateformer_tiny_3x.py', 1e-4, 36, (27, 33)),
         ('fcvit/maskrcnn_fcvit_b12_1x.py', 2e-4, 12, (8, 11)),
     ],
 )
@@ -91,55 +86,3 @@ def test_upernet_learning_rates(load):
         left = 1 - (iteration - 1500) / 158_499
         assert rates[iteration] == pytest.approx(6e-5 * left, rel=1e-6)
     assert rates[-1] == pytest.approx(0, abs=1e-12)
-
-
-# Norms of the tiny backbones besides those of the outputs. GLNet: 5 batch norms of the embeddings
-# (2 in the stem) and 2 layer norms in each of 5 blocks; DilateFormer: 6 (3 in the stem) and 2 in
-# each of 4 blocks; FCViT: 4 and 2 group norms in each of 4 blocks.
-NORMS = {'glnet': 5 + 2 * 5, 'dilateformer': 6 + 2 * 4, 'fcvit': 4 + 2 * 4}
-# Scales and shifts that are no norms: they decay as the rest does. GLNet's scales of the slots'
-# similarities (3 GLMix blocks in nano); FCViT's 2 layer scales and 2 x 2 rescalings of a block.
-SCALES = ('slot_scale', 'gamma', 'rescale_weight', 'rescale_bias')
-SCALES_COUNT = {'glnet': 3, 'dilateformer': 0, 'fcvit': 4 * (2 + 4)}
-
-
-@pytest.mark.parametrize(
-    ('name', 'decay', 'norm_decay'),
-    [
-        ('maskrcnn_glnet_4g_3x.py', 0.05, 0.0),
-        ('retinanet_glnet_4g_1x.py', 1e-4, 1e-4),
-        ('semfpn_glnet_4g_80k.py', 1e-4, 1e-4),
-        ('upernet_glnet_4g_160k.py', 0.01, 0.0),
-        ('dilateformer/cascademaskrcnn_dilateformer_tiny_3x.py', 0.05, 0.0),
-        ('dilateformer/upernet_dilateformer_tiny_160k.py', 0.01, 0.0),
-        ('fcvit/maskrcnn_fcvit_b12_1x.py', 1e-4, 1e-4),
-        ('fcvit/semfpn_fcvit_b12_40k.py', 1e-4, 1e-4),
-        ('fcvit/upernet_fcvit_b24_160k.py', 0.01, 0.0),
-    ],
-)
-def test_weight_decay_of_each_parameter(nano, name, decay, norm_decay):
-    cfg = nano(name)
-    method, family, _, _ = parts(name)
-    model = MODELS.build(cfg.model)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    found = {
-        id(parameter): group['weight_decay']
-        for group in wrapper.optimizer.param_groups
-        for parameter in group['params']
-    }
-    norms = {
-        id(parameter)
-        for module in model.modules()
-        if 'Norm' in type(module).__name__
-        for parameter in module.parameters(recurse=False)
-    }
-    expected = {
-        id(parameter): norm_decay if id(parameter) in norms else decay
-        for parameter in model.parameters()
-    }
-    assert found == expected
-    scales = [p for key, p in model.backbone.named_parameters() if key.endswith(SCALES)]
-    assert [found[id(scale)] for scale in scales] == [decay] * SCALES_COUNT[family]
-    outputs = 3 if method == 'retinanet' else 4
-    backbone = {id(parameter) for parameter in model.backbone.parameters()}
-    assert len(norms & backbone) == 2 * (NORMS[family] + outputs)  # weight and bias of each
