@@ -15,7 +15,7 @@ is_set_up = False
 
 
 def set_up() -> None:
-    """Ready the platform and register everything: what ``import glmix_mm`` does by itself."""
+    """Prepare the platform and register everything: what ``import glmix_mm`` does by itself."""
     global is_set_up
     from . import compat
 

@@ -11,7 +11,7 @@ __all__ = ['config_root', 'install', 'ready', 'resolve_config']
 
 
 def ready() -> None:
-    """Ready the platform; idempotent, and called by ``import glmix_mm``."""
+    """Prepare the platform; idempotent, and called by ``import glmix_mm``."""
     from . import compiled_ops
 
     # mmengine uses it; requirements/runtime.txt keeps the setuptools that still has it.

@@ -38,7 +38,7 @@ class Predictor:
 
     Attributes:
         model: the model of mmdet, mmseg or mmpretrain, in evaluation mode.
-        classes: names.
+        classes: the names of the classes.
     """
 
     def __init__(self, model: nn.Module, library: str, inferencer: object = None):

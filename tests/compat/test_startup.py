@@ -1,6 +1,7 @@
 """The import hooks, and an installed wheel outside the repository."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -300,7 +301,10 @@ def test_misspelt_config_lists_near_names():
 def test_the_release_is_stated_alike():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert citation['version'] == glmix_mm.__version__
-    assert f'\n## {glmix_mm.__version__} ' in (ROOT / 'CHANGELOG.md').read_text()
+    version, _, development = glmix_mm.__version__.partition('.dev')
+    stated = re.search(r'^## (\S+) \((.+)\)$', (ROOT / 'CHANGELOG.md').read_text(), re.MULTILINE)
+    assert stated[1] == version
+    assert re.fullmatch('unreleased' if development else r'\d{4}-\d\d-\d\d', stated[2])
 
 
 def test_installing_twice_adds_no_second_hook():

@@ -16,7 +16,8 @@ from glmix_mm.config.load_config import load_config
 from glmix_mm.utils.arguments import make_parser
 
 # Commands in a fence of another language would be missed.
-LANGUAGES = {'bash', 'bibtex', 'console', 'python', 'text', '{toctree}'}
+LANGUAGES = {'bash', 'bibtex', 'console', 'python', 'text'}
+LANGUAGES |= {'{eval-rst}', '{include}', '{toctree}'}  # for Sphinx
 EACH_PAGE = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 SETTING = re.compile(r'(?:--cfg-options )?([a-z]\w+(?:\.\w+)+=[^.\s]\S*)')
 RUN = re.compile(r'work_dirs/(\w+)/epoch_(\d+)\.pth')
@@ -63,6 +64,7 @@ def test_the_last_epochs_are_the_recipes():
         assert load_config(name).train_cfg.max_epochs == int(epoch)
 
 
+@pytest.mark.slow
 def test_pages_build_without_a_warning(tmp_path):
     pytest.importorskip('sphinx', reason='the pages are built with Python 3.11 or newer')
     done = subprocess.run(
@@ -70,7 +72,8 @@ def test_pages_build_without_a_warning(tmp_path):
         env=dict(os.environ, HOME=str(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '<h1>Install' in (tmp_path / 'html' / 'install.html').read_text()
+    assert 'id="glmix_mm.load"' in (tmp_path / 'html' / 'api.html').read_text()
