@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import glmix_mm
 
 from .errors import UserError
+from .utils import arguments
 from .utils.commands import COMMANDS, restart_in_utf8, spelled, survive_any_terminal, usage
 
 PIPE_CLOSED = 13  # SIGPIPE, which Windows' Python does not name
@@ -61,6 +62,8 @@ def _call(argv: list[str]) -> int:
     sys.argv[0] = spelled(name)  # what --help and mistakes in the arguments show
     for variable, value in ENVIRONMENT.get(name, {}).items():  # read when torch is imported
         os.environ.setdefault(variable, value)
+    if command.parser and {'-h', '--help'}.intersection(argv):
+        getattr(arguments, command.parser)().parse_args(argv)  # prints the help and exits
     if not command.bare and not glmix_mm.is_set_up:
         glmix_mm.set_up()
     call = importlib.import_module(f'.{command.module}', 'glmix_mm').main

@@ -54,7 +54,11 @@ def test_the_console_script_is_there():
     assert getattr(importlib.import_module(target[1]), target[2]) is main
 
 
-@pytest.mark.parametrize('arguments', [['--help'], ['--version'], ['list', 'glnet'], ['docter']])
+TORCHLESS = [['--help'], ['--version'], ['list', 'glnet'], ['docter']]
+TORCHLESS += [[name, '--help'] for name, command in COMMANDS.items() if command.parser]
+
+
+@pytest.mark.parametrize('arguments', TORCHLESS, ids=' '.join)
 def test_what_needs_no_torch_loads_none(arguments, glmix):
     done = call(glmix, *arguments, PYTHONPROFILEIMPORTTIME='1')
     assert done.returncode == (2 if arguments == ['docter'] else 0)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from ..config.load_config import load_config
 from ..config.plan import Options, prepare
 from ..errors import UserError
-from ..utils.arguments import add_cfg_options, tool_parser
+from ..utils.arguments import check_data_parser
 from ..utils.commands import spelled
 from ..utils.nested import SPLITS
 from ..utils.registry_errors import config_mistakes
@@ -24,16 +24,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: there is something to fix; all of it is printed before.
     """
-    parser = tool_parser("Check a data set: a config's, or one of your own in a folder.")
-    parser.add_argument(
-        'data', metavar='CONFIG|FOLDER', help='a config, or a folder with a data set of your own'
-    )
-    parser.add_argument('--data-root', help="folder of the config's data set")
-    parser.add_argument(
-        '--classes-from-data', action='store_true', help='as training with this option takes it'
-    )
-    add_cfg_options(parser)
-    args = parser.parse_args(argv)
+    args = check_data_parser().parse_args(argv)
     folder = Path(args.data).expanduser()
     name = suiting_config(folder) if folder.is_dir() else args.data
     cfg = load_config(name, args.cfg_options)

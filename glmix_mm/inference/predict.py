@@ -25,7 +25,7 @@ from ..config.load_config import load_config
 from ..errors import UserError
 from ..models.build import build_model
 from ..training.official_weights_hook import accept_official
-from ..utils.arguments import add_config, add_device, tool_parser
+from ..utils.arguments import predict_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
 from ..utils.messages import some
@@ -51,26 +51,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the arguments, the config or the checkpoint; or, once all other
             images are done, that some could not be used.
     """
-    parser = tool_parser(
-        'Draw what a detector, a segmentor or a classifier predicts; write it as json.'
-    )
-    add_config(parser)
-    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='an image, a folder of images, or a video'
-    )
-    parser.add_argument(
-        '--out', type=Path, default='predictions', help='folder for the results (predictions)'
-    )
-    parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.3,
-        metavar='SCORE',
-        help='least score of a detection (0.3)',
-    )
-    add_device(parser)
-    args = parser.parse_args(argv)
+    args = predict_parser().parse_args(argv)
     device = find_device(args.device)
     paths = find_images(args.images)
     cfg = load_config(args.config)

@@ -13,7 +13,7 @@ from ..config.plan import (
     train_options,
 )
 from ..data.classes_from_data import read_classes
-from ..utils.arguments import add_test_options, add_train_options, make_parser, parse
+from ..utils.arguments import config_parser, parse
 from .test import category_numbers_of
 
 
@@ -23,14 +23,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments or the config.
     """
-    parser = make_parser('Print the config that train, or test, would run with these options.')
-    parser.add_argument('--test', metavar='CHECKPOINT', help='what `glmix test` would run')
-    parser.add_argument(
-        '--diff', action='store_true', help='only what differs from the config as its file has it'
-    )
-    add_train_options(parser.add_argument_group('options of train'))
-    add_test_options(parser.add_argument_group('options of test'))
-    args = parse(parser, argv)
+    args = parse(config_parser(), argv)
     cfg = load_config(args.config, args.cfg_options)
     plain = copy.deepcopy(cfg)
     if args.test:

@@ -19,7 +19,7 @@ from ..models.build import build_model
 from ..training.error_context import blame_files
 from ..training.official_weights_hook import accept_official
 from ..training.runner_setup import build_runner, disk_guard, is_first_on_machine, start_processes
-from ..utils.arguments import add_test_options, make_parser, parse
+from ..utils.arguments import parse, test_parser
 from ..utils.quiet import ScoringProgressHook, score_table
 from ..utils.registry_errors import config_mistakes
 from .coco_results import known_ids
@@ -31,10 +31,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: a mistake in the arguments, the config, the data or the checkpoint.
     """
-    parser = make_parser('Score a checkpoint of a detector, a segmentor or a classifier.')
-    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    add_test_options(parser)
-    args = parse(parser, argv)
+    args = parse(test_parser(), argv)
     cfg = load_config(args.config, args.cfg_options)
     options = test_options(args, category_numbers_of)
     notes = prepare(cfg, options)

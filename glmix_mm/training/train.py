@@ -23,7 +23,7 @@ from ..data.classes_from_data import read_classes
 from ..data.dataset_checks import check_datasets
 from ..errors import UserError
 from ..models.build import build_model
-from ..utils.arguments import add_train_options, make_parser, parse
+from ..utils.arguments import parse, train_parser
 from ..utils.commands import spelled
 from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import find_latest, read_resumable, saved_checkpoints
@@ -55,28 +55,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: a mistake in the arguments, the config, the data or a checkpoint.
     """
-    parser = make_parser('Train a detector, a segmentor or a classifier.')
-    add_train_options(parser)
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const=AUTO,
-        metavar='CHECKPOINT',
-        help='continue from a checkpoint, by default from the newest in the work folder',
-    )
-    parser.add_argument(
-        '--mem',
-        type=float,
-        metavar='GIB',
-        help="a GPU's memory: choose batch, accumulation, learning rate and length to fit it, "
-        'and --gpus of them',
-    )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='check everything, measure memory and time of a step at the largest shape, stop',
-    )
-    args = parse(parser, argv)
+    args = parse(train_parser(), argv)
     budget = read_budget(args)
     bound_kernel_caches()
     cfg = load_config(args.config, args.cfg_options)

@@ -1,11 +1,13 @@
-"""The options that the command lines share, and how ``KEY=VALUE`` is read."""
+"""The options that the command lines share, and how ``KEY=VALUE`` is read.
+
+Nothing here imports torch before an option is read, so ``--help`` answers at once.
+"""
 
 import argparse
 import ast
 import os
 from collections.abc import Sequence
-
-from mmengine.config import DictAction
+from pathlib import Path
 
 from ..errors import UserError
 from .messages import one_line
@@ -13,7 +15,7 @@ from .messages import one_line
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
-class OptionsAction(DictAction):
+class OptionsAction(argparse.Action):
     """mmengine's ``KEY=VALUE`` options, with a clear error for what it cannot read."""
 
     def __call__(self, parser, namespace, values, option_string=None):
@@ -22,24 +24,30 @@ class OptionsAction(DictAction):
         Raises:
             UserError: one of them is not of the form KEY=VALUE.
         """
+        options = dict(getattr(namespace, self.dest) or {})
         try:
-            super().__call__(parser, namespace, values, option_string)
+            for pair in values:
+                key, value = pair.split('=', maxsplit=1)
+                options[key] = _read_value(value)
         except (ValueError, AssertionError) as error:
             raise UserError(
                 f'{option_string} {" ".join(values)}: expected KEY=VALUE ..., such as '
                 'train_dataloader.batch_size=4 or model.backbone.out_indices="[1,2,3]"; '
                 f'{one_line(error)}'
             ) from error
+        setattr(namespace, self.dest, options)
 
-    @staticmethod
-    def _parse_iterable(val: str):
-        """Read a value; mmengine's own reading leaves dicts as strings."""
-        if not val.lstrip('[( ').startswith(('dict(', '{')):
-            return DictAction._parse_iterable(val)
-        try:
-            return _literal(ast.parse(val.strip(), mode='eval').body)
-        except (SyntaxError, ValueError) as error:
-            raise ValueError(f'{val} is not a dict of plain values: {one_line(error)}') from error
+
+def _read_value(text: str):
+    """Read a value as mmengine does, and dicts, which mmengine leaves as strings."""
+    if not text.lstrip('[( ').startswith(('dict(', '{')):
+        from mmengine.config import DictAction  # imports torch, which --help does without
+
+        return DictAction._parse_iterable(text)
+    try:
+        return _literal(ast.parse(text.strip(), mode='eval').body)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f'{text} is not a dict of plain values: {one_line(error)}') from error
 
 
 def _literal(node: ast.expr):
@@ -169,3 +177,87 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fuse', action='store_true', help="fold the backbone's norms and scales (faster)"
     )
+
+
+def train_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``glmix train``."""
+    parser = make_parser('Train a detector, a segmentor or a classifier.')
+    add_train_options(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint, by default from the newest in the work folder',
+    )
+    parser.add_argument(
+        '--mem',
+        type=float,
+        metavar='GIB',
+        help="a GPU's memory: choose batch, accumulation, learning rate and length to fit it, "
+        'and --gpus of them',
+    )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='check everything, measure memory and time of a step at the largest shape, stop',
+    )
+    return parser
+
+
+def test_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``glmix test``."""
+    parser = make_parser('Score a checkpoint of a detector, a segmentor or a classifier.')
+    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
+    add_test_options(parser)
+    return parser
+
+
+def predict_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``glmix predict``."""
+    parser = tool_parser(
+        'Draw what a detector, a segmentor or a classifier predicts; write it as json.'
+    )
+    add_config(parser)
+    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='an image, a folder of images, or a video'
+    )
+    parser.add_argument(
+        '--out', type=Path, default='predictions', help='folder for the results (predictions)'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='SCORE',
+        help='least score of a detection (0.3)',
+    )
+    add_device(parser)
+    return parser
+
+
+def config_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``glmix config``."""
+    parser = make_parser('Print the config that train, or test, would run with these options.')
+    parser.add_argument('--test', metavar='CHECKPOINT', help='what `glmix test` would run')
+    parser.add_argument(
+        '--diff', action='store_true', help='only what differs from the config as its file has it'
+    )
+    add_train_options(parser.add_argument_group('options of train'))
+    add_test_options(parser.add_argument_group('options of test'))
+    return parser
+
+
+def check_data_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``glmix check-data``."""
+    parser = tool_parser("Check a data set: a config's, or one of your own in a folder.")
+    parser.add_argument(
+        'data', metavar='CONFIG|FOLDER', help='a config, or a folder with a data set of your own'
+    )
+    parser.add_argument('--data-root', help="folder of the config's data set")
+    parser.add_argument(
+        '--classes-from-data', action='store_true', help='as training with this option takes it'
+    )
+    add_cfg_options(parser)
+    return parser
