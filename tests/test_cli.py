@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,16 @@ def test_warnings_that_mean_nothing_are_hidden(capsys):
     assert logging.getLogRecordFactory() is factory
     assert run(main, ['--debug']) == 0
     assert 'Failed to search registry' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('argv', [[], ['--debug']])
+def test_warnings_that_a_user_cannot_act_on_are_shown_with_debug_only(argv):
+    def main(argv):
+        warnings.warn('``build_loss`` would be deprecated soon', stacklevel=1)
+        warnings.warn('the disk is nearly full', stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        assert run(main, argv) == 0
+    shown = [str(one.message).split()[-1] for one in seen]
+    assert shown == (['soon', 'full'] if argv else ['full'])

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
@@ -15,14 +16,28 @@ from mmengine.runner import Runner
 
 from .progress import Progress, clock
 
-# mmdet, mmseg and mmpretrain lack registries that mmengine has, and mmengine then takes its own;
-# mmseg's metrics have no prefix.
-HARMLESS = ('Failed to search registry with scope', 'The prefix is not set in metric class')
+# What a user cannot act on. Log lines: mmdet, mmseg and mmpretrain lack registries that mmengine
+# has, and mmengine then takes its own; mmseg's metrics have no prefix; older names in mmengine.
+HARMLESS = (
+    'Failed to search registry with scope',
+    'The prefix is not set in metric class',
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+)
+# Beginnings of warnings, as regular expressions: older ways of mmseg and mmdet, the recipes' own
+# choice of the loss, a machine without a GPU, layouts of gradients in several processes.
+HARMLESS_WARNINGS = (
+    '``build_loss`` would be deprecated',
+    'torch.meshgrid: in an upcoming release',
+    'Default ``avg_non_ignore`` is False',
+    "'pin_memory' argument is set as true but no accelerator",
+    'Grad strides do not match bucket view strides',
+)
 
 
 @contextlib.contextmanager
 def harmless_hidden() -> Iterator[None]:
-    """Make debug lines of warnings of mmengine's that mean nothing, whatever logger has them."""
+    """Hide the libraries' warnings that a user cannot act on; in logs they become debug lines."""
     make = logging.getLogRecordFactory()
 
     def make_record(name, level, path, line, message, *args, **kwargs):
@@ -32,7 +47,10 @@ def harmless_hidden() -> Iterator[None]:
 
     logging.setLogRecordFactory(make_record)
     try:
-        yield
+        with warnings.catch_warnings():
+            for beginning in HARMLESS_WARNINGS:
+                warnings.filterwarnings('ignore', beginning)
+            yield
     finally:
         logging.setLogRecordFactory(make)
 
