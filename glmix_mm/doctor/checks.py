@@ -130,7 +130,7 @@ def spare_cpu_torch(facts: dict, finding: Finding) -> Finding:
 
 def check_torchvision(facts: dict) -> Finding:
     """Whether torchvision's ops work with this torch."""
-    fix = 'pip install --upgrade --force-reinstall torch torchvision  # releases of one pair'
+    fix = 'pip install --upgrade --force-reinstall torch torchvision  # of matching releases'
     finding = _check_module(facts, 'torchvision', fix)
     error = facts['probe'].get('torchvision ops', {}).get('error')
     if finding.verdict == OK and error:
@@ -245,7 +245,7 @@ def check_imports(facts: dict) -> Finding:
     if failed:
         first = next(iter(failed.values()))
         text = f'{", ".join(failed)} cannot be imported; the first: {first}'
-        fix = known_fix(first) or f'fix what stands above, else: {install_command(facts)}'
+        fix = known_fix(first) or f'fix the problems above, otherwise: {install_command(facts)}'
         if fix == LITE_ALONE and facts['distributions'].get('onedl-mmcv'):
             fix = 'pip install --force-reinstall --no-deps --no-build-isolation onedl-mmcv'
         return Finding('imports', ERROR, text, fix)

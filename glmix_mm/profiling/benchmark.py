@@ -64,7 +64,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         choices=('eval', 'train'),
         default='eval',
         help='inference, post-processing left out; or forward and backward pass, of whole models '
-        'with losses on made-up objects (eval)',
+        'with losses on generated objects (eval)',
     )
     parser.add_argument(
         '--execution',

@@ -31,7 +31,7 @@ class Setup:
         device: the CPU or a CUDA device.
         dtype: what autocast computes in; float32 is without autocast.
         mode: 'eval', the forward pass without gradients, or 'train', a forward and a backward pass:
-            of the sum of all outputs of a backbone, of a whole model's losses on made-up objects.
+            of the sum of all outputs of a backbone, of a whole model's losses on generated objects.
         execution: 'eager', 'compile' (``torch.compile``) or 'fused' (``model.fuse()``); of a whole
             model this concerns the backbone.
         rounds: how often each model is timed.

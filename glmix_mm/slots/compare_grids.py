@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
         default=GRIDS,
         metavar='GRID',
         help='ROWSxCOLUMNS; or a number of slots, whose grid has the aspect ratio of the image; or '
-        f'PIXELSpx, a slot for about every PIXELS x PIXELS ({" ".join(GRIDS)})',
+        f'PIXELSpx, about one slot per PIXELS x PIXELS ({" ".join(GRIDS)})',
     )
     parser.add_argument(
         '--block',

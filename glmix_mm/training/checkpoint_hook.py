@@ -101,7 +101,7 @@ def read_resumable(path: str) -> dict:
             missing.append(f'meta.{key} (found {number!r})')
     if missing:
         raise UserError(
-            f'{path}: cannot resume, for it has no {", ".join(missing)}; to start from its '
+            f'{path}: cannot resume: it has no {", ".join(missing)}; to start from its '
             f'weights: --cfg-options load_from={path}'
         )
     state = weights_of(checkpoint, path)
@@ -110,7 +110,7 @@ def read_resumable(path: str) -> dict:
     wrong = [key for key, value in state.items() if not is_finite(value)]
     if wrong:
         raise UserError(
-            f'{path}: cannot resume, for {len(wrong)} of its {len(state)} tensors are not finite '
+            f'{path}: cannot resume: {len(wrong)} of its {len(state)} tensors are not finite '
             f'({some(wrong)}): the run had broken down before it was saved'
         )
     return checkpoint

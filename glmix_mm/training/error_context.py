@@ -47,7 +47,7 @@ def blame_files(cfg: Config) -> Iterator[None]:
         if not (_in_resume(error) or (cfg.get('resume') and _in_optimizer(error))):
             raise
         raise UserError(
-            f'{cfg.load_from}: cannot resume, for its state does not fit this run '
+            f'{cfg.load_from}: cannot resume: its state does not fit this run '
             f'({type(error).__name__}: {one_line(error)}); give the config that it was trained '
             f'with, or start from its weights: --cfg-options load_from={cfg.load_from}'
         ) from error
@@ -107,7 +107,7 @@ class ResumedStateHook(Hook):
                 ]
                 if wrong:
                     raise UserError(
-                        f"{runner._load_from}: cannot resume, for its optimizer's state has "
+                        f"{runner._load_from}: cannot resume: its optimizer's state has "
                         f'{some(wrong)}; to start from its weights: --cfg-options '
                         f'load_from={runner._load_from}'
                     )

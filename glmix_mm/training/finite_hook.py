@@ -74,4 +74,4 @@ def _number(value: object) -> float:
 
 def _kept(runner: Runner) -> str:
     kept = saved_checkpoints(Path(runner.work_dir))
-    return f'the last checkpoint, {kept[0]}, is as it was' if kept else 'there is no checkpoint yet'
+    return f'the last checkpoint, {kept[0]}, is intact' if kept else 'there is no checkpoint yet'

@@ -173,7 +173,7 @@ def make_plan(cfg: Config, gpus: int, fit: int, least: int, trains_batch_norms: 
     if trains_batch_norms and seen < expected:
         changes.append(
             f'batch norms are trained on {seen} images at a time instead of {expected}, which '
-            'accumulation does not make up for'
+            'accumulation does not change'
         )
     settings.update(stretched(cfg, base / (each * gpus)))
     return Plan(each, counts, settings, changes)

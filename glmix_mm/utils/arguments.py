@@ -68,7 +68,7 @@ def tool_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--debug',
         action='store_true',
-        help='print the traceback of an error as well, and all that else stays in the log file',
+        help='also print the traceback of an error, and all warnings and log lines',
     )
     return parser
 
@@ -105,7 +105,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--data-root',
-        help='folder of the data set in its official layout, or one that holds it as coco/, '
+        help='folder of the data set in its official layout, or one that contains it as coco/, '
         'ade/ADEChallengeData2016/ or imagenet/',
     )
     add_cfg_options(parser)
@@ -114,7 +114,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         type=int,
         default=1,
         metavar='N',
-        help='start N processes, one a GPU, or on the CPU where there are no GPUs (1)',
+        help='start N processes, one per GPU, or on the CPU if there is no GPU (1)',
     )
     parser.add_argument(
         '--launcher', choices=LAUNCHERS, default='none', help='what started the processes (none)'
@@ -155,12 +155,14 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help='take classes and file names from the data set, and set num_classes everywhere',
     )
     parser.add_argument(
-        '--seed', type=int, help="the seed of everything random (the config's, or another each run)"
+        '--seed',
+        type=int,
+        help="the seed of all random numbers (the config's, or a new one per run)",
     )
     parser.add_argument(
         '--deterministic',
         action='store_true',
-        help='compute the same, to the bit, in each run with the same seed (slower)',
+        help='give the same bits in each run with the same seed (slower)',
     )
 
 
@@ -242,7 +244,7 @@ def config_parser() -> argparse.ArgumentParser:
     parser = make_parser('Print the config that train, or test, would run with these options.')
     parser.add_argument('--test', metavar='CHECKPOINT', help='what `glmix test` would run')
     parser.add_argument(
-        '--diff', action='store_true', help='only what differs from the config as its file has it'
+        '--diff', action='store_true', help='print only what differs from the config file'
     )
     add_train_options(parser.add_argument_group('options of train'))
     add_test_options(parser.add_argument_group('options of test'))
@@ -257,7 +259,9 @@ def check_data_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--data-root', help="folder of the config's data set")
     parser.add_argument(
-        '--classes-from-data', action='store_true', help='as training with this option takes it'
+        '--classes-from-data',
+        action='store_true',
+        help='check the data as training with this option reads them',
     )
     add_cfg_options(parser)
     return parser

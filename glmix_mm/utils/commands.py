@@ -80,9 +80,7 @@ JOBS = {
     },
     'Prepare': {
         'doctor': Command('doctor.command', 'check the installation and the machine', bare=True),
-        'check-data': Command(
-            'data.check_data', 'look through a data set', parser='check_data_parser'
-        ),
+        'check-data': Command('data.check_data', 'check a dataset', parser='check_data_parser'),
         'config': Command(
             'inference.show_config',
             'print the config of a run, or what changes',
@@ -101,7 +99,7 @@ JOBS = {
         'ablate': Command('profiling.ablate', "compare the ablations of GLNet's paper", 'ablate'),
     },
     'Look inside GLNet': {
-        'slots': Command('slots.draw_slots', 'draw what its slots hold', 'visualize_slots'),
+        'slots': Command('slots.draw_slots', 'draw what its slots contain', 'visualize_slots'),
         'slot-grids': Command(
             'slots.compare_grids', 'compare other numbers of slots', 'compare_slot_grids'
         ),

@@ -107,7 +107,7 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
         refuse_endless(path)
         return fileio.get(path, backend_args=backend_args)
     except KeyError as error:  # mmengine's backends, by their prefixes
-        raise UserError(f'{path}: addresses that begin with {error} are not known') from error
+        raise UserError(f'{path}: URLs that start with {error} are not supported') from error
     # The last two where a server breaks off, and where a name holds what none can.
     except (OSError, HTTPException, ValueError) as error:
         raise UserError(f'{path}: {getattr(error, "strerror", None) or error}') from error

@@ -90,9 +90,7 @@ def for_each(paths: Sequence[Path], work: Callable[[Path, str], None]) -> None:
             raise UserError(f'{error.filename} cannot be written: {error.strerror}') from error
     if failed:
         kinds = 'images or videos' if any(map(is_video, paths)) else 'images'
-        raise UserError(
-            f'{len(failed)} of {len(paths)} {kinds} had to be skipped: {", ".join(failed)}'
-        )
+        raise UserError(f'{len(failed)} of {len(paths)} {kinds} were skipped: {", ".join(failed)}')
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:

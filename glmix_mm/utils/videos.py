@@ -66,7 +66,7 @@ class Video:
             raise UserError(f'{self.path}: no frame of this video can be read')
         if self.found < COMPLETE * self.stated:
             raise UserError(
-                f'{self.path}: the video breaks off: {self.found} of {self.stated:.0f} frames '
+                f'{self.path}: the video ends early: {self.found} of {self.stated:.0f} frames '
                 'can be read'
             )
 

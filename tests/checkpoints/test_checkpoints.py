@@ -220,9 +220,7 @@ def test_the_newest_readable_checkpoint_is_found(tmp_path):
     assert path == old
     assert checkpoint['meta']['iter'] == 10
     assert newest in failures[0]
-    assert (
-        f'{newer}: cannot resume, for it has no optimizer, message_hub, meta.epoch' in failures[1]
-    )
+    assert f'{newer}: cannot resume: it has no optimizer, message_hub, meta.epoch' in failures[1]
 
 
 def test_no_readable_checkpoint_is_an_error(tmp_path):

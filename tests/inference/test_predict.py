@@ -46,7 +46,7 @@ def check_skipped(status, err):
     assert re.search(
         r'^skipped: .*broken.jpg: not a readable image \(10 bytes\); copy it', err, re.M
     )
-    assert re.match(r'error: 1 of 3 images had to be skipped: .*broken.jpg', err.splitlines()[-1])
+    assert re.match(r'error: 1 of 3 images were skipped: .*broken.jpg', err.splitlines()[-1])
 
 
 def test_detections(call, nano_detector, detector_weights, photos, tmp_path):

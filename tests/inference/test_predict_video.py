@@ -125,7 +125,7 @@ def test_broken_videos_are_reported_and_the_rest_is_done(
     assert re.search(r'^skipped: .*none.mp4: no such file$', err, re.M)
     assert re.search(r'^skipped: .*short.avi: ', err, re.M)
     last = err.splitlines()[-1]
-    assert re.match('error: 3 of 5 images or videos had to be skipped: .*text.mp4, .*none', last)
+    assert re.match('error: 3 of 5 images or videos were skipped: .*text.mp4, .*none', last)
     assert str(out / 'good.mp4') in printed and str(out / f'{image.stem}.png') in printed
     assert not [path for path in out.iterdir() if path.name.startswith('.')]
     assert not (out / 'text.mp4').exists()

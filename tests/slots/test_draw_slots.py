@@ -68,7 +68,7 @@ def test_bad_files_are_skipped_and_named(call, photos, weights, tmp_path):
     first, second, last = err.splitlines()[-3:]
     assert re.fullmatch(r'skipped: .*bad.jpg: not a readable image \(8 bytes\); .*', first)
     assert re.fullmatch(r'skipped: .*absent.png: No such file or directory', second)
-    assert re.match(r'error: 2 of 3 images had to be skipped: .*bad.jpg, .*absent.png', last)
+    assert re.match(r'error: 2 of 3 images were skipped: .*bad.jpg, .*absent.png', last)
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['small_block2.png']
 
 

@@ -59,7 +59,7 @@ def test_a_loss_that_is_no_number(train, demo_root, tmp_path, capsys):
     assert train(3, 'roi_head.mask_head.conv_logits.weight') == 1
     last = last_line(capsys)
     assert last.startswith('error: step 3 (epoch 2): loss_mask is nan; training stops and saves ')
-    assert f'the last checkpoint, {tmp_path}/wd/epoch_1.pth, is as it was' in last
+    assert f'the last checkpoint, {tmp_path}/wd/epoch_1.pth, is intact' in last
     assert 'learning rate' in last and '--resume' in last
     assert 'images of the batch:' in last and str(demo_root) in last
     assert [path.name for path in (tmp_path / 'wd').glob('*.pth')] == ['epoch_1.pth']
@@ -87,7 +87,7 @@ def test_resuming_passes_over_a_checkpoint_that_is_no_number(train, tmp_path, ca
     path, _, failures = find_latest(folder)
     assert path == str(folder / 'epoch_1.pth')
     assert failures == [
-        f'{folder}/epoch_2.pth: cannot resume, for 1 of its {len(broken["state_dict"])} tensors '
+        f'{folder}/epoch_2.pth: cannot resume: 1 of its {len(broken["state_dict"])} tensors '
         "are not finite ('backbone.stages.0.embed.0.weight'): the run had broken down before it "
         'was saved'
     ]
@@ -106,7 +106,7 @@ def test_a_state_that_does_not_fit_the_run(nano_detector, demo_root, tmp_path, c
         capsys.readouterr()
         assert run(main, [nano_detector, *folders, '--resume', str(tmp_path / 'changed.pth')]) == 1
         last = last_line(capsys)
-        assert last.startswith(f'error: {tmp_path}/changed.pth: cannot resume, for its ')
+        assert last.startswith(f'error: {tmp_path}/changed.pth: cannot resume: its ')
         assert f'load_from={tmp_path}/changed.pth' in last
         return last
 

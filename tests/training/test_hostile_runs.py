@@ -116,4 +116,4 @@ def test_an_image_that_the_model_refuses(
     assert run(predict.main, [nano_segmentor, segmentor_weights, str(path), *out]) == 1
     err = capsys.readouterr().err
     assert f'skipped: {path}: GLNet: images of 16 x 256 px are too small' in err
-    assert err.splitlines()[-1] == f'error: 1 of 1 images had to be skipped: {path}'
+    assert err.splitlines()[-1] == f'error: 1 of 1 images were skipped: {path}'
