@@ -57,4 +57,4 @@ if __name__ == '__main__':
     lines = [
         (p, line) for p in sorted(paths) for line in complaints(p.read_text(), p.suffix == '.md')
     ]
-    sys.exit('\n'.join(f'{path.relative_to(ROOT)}: {line}' for path, line in lines))
+    sys.exit('\n'.join(f'{path.relative_to(ROOT)}: {line}' for path, line in lines) or 0)
