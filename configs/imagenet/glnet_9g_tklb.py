@@ -1,5 +1,5 @@
 # GLNet-9G with token labeling on ImageNet-1K at 224 x 224: 310 epochs.
-# The authors' settings, but for their crop of the labels (glmix_mm/models/token_labeling.py).
+# The authors' settings, except for their crop of the labels (glmix_mm/models/token_labeling.py).
 # Train it: glmix train imagenet/glnet_9g_tklb --gpus 8
 # Score the authors' weights:
 #   glmix test imagenet/glnet_9g_tklb glmix://glnet_9g_tklb

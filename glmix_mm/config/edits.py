@@ -120,7 +120,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 
 def base_batch_size(cfg: Config, option: str) -> int:
-    """Return how many images a step the config's learning rate is for.
+    """Return how many images per step the config's learning rate is for.
 
     Args:
         cfg: the config.

@@ -146,7 +146,7 @@ def prepare(cfg: Config, options: Options) -> list[str]:
         options: of the command; those of :class:`Options` alone prepare the data sets.
 
     Returns:
-        What there is to say about it.
+        What to report about it.
 
     Raises:
         UserError: an option does not suit the config.

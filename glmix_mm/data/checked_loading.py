@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..utils.image_files import decode_image, read_bytes
 
 LARGEST = 255  # label, of a byte
-WIDE = ('I', 'F')  # Pillow's modes of more than a byte a pixel
+WIDE = ('I', 'F')  # Pillow's modes of more than a byte per pixel
 
 
 @TRANSFORMS.register_module()
@@ -96,7 +96,7 @@ def check_header(data: bytes, path: str) -> None:
     strange = labels[~((labels >= 0) & (labels <= LARGEST) & (labels % 1 == 0))]  # NaN as well
     if strange.size:
         raise UserError(
-            f'{path}: has label {strange.max()}; label maps hold one byte a pixel, so whole '
+            f'{path}: has label {strange.max()}; label maps hold one byte per pixel, so whole '
             f'numbers from 0 to {LARGEST}'
         )
 

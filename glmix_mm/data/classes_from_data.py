@@ -1,4 +1,4 @@
-"""Fits a config to a data set of one's own: where its files are, and which classes it has.
+"""Fits a config to a data set of your own: where its files are, and which classes it has.
 
 If the files are not where the config says, they are searched in the layouts of exporters and of
 mmseg's users. Classes come from one of these:
@@ -416,7 +416,7 @@ def _read_image_folders(cfg: Config) -> Found:
 
 
 def _find_folders(root: Path, split: str) -> str | None:
-    """Return the folder of a split, below the root, that holds folders of images, one a class."""
+    """Return the folder of a split, below the root, that holds folders of images, one per class."""
     for name in SPLIT_NAMES['train' if split == 'train' else 'val']:
         if len(_class_folders(root / name)) > 1:
             return name

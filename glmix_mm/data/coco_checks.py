@@ -37,7 +37,7 @@ class CocoFile:
         annotated: whether the file has annotations at all (test-dev's has none).
         annotations: what its annotations hold.
         bad_mask: what is wrong with the first annotation whose mask can't be read, or ''.
-        completed: what there is to say of what mmdet's reading is made to complete.
+        completed: what to report of what mmdet's reading is made to complete.
         unscorable_mask: why pycocotools could not score against an annotation's mask, or ''.
     """
 

@@ -44,7 +44,7 @@ def id_mistake(entry: Mapping) -> str:
 
 
 def box_mistake(entry: Mapping) -> str:
-    """Return what is wrong with an annotation but for its mask, or ''."""
+    """Return what is wrong with an annotation except for its mask, or ''."""
     box, area = entry['bbox'], entry['area']
     if not isinstance(box, list) or len(box) != 4 or not _are_finite(box):
         return f'bbox {_short(box)} is not four numbers (left, top, width and height in pixels)'

@@ -26,7 +26,7 @@ def complete(annotations: Sequence[dict]) -> None:
 
 
 def describe(annotations: Sequence[Mapping], path: str) -> list[str]:
-    """Return what there is to say of what is completed.
+    """Return what to report of what is completed.
 
     Args:
         annotations: of a file.

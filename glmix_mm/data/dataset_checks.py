@@ -176,7 +176,7 @@ def build_unread(split: str, settings: Mapping) -> BaseDataset:
             raise
         raise UserError(
             f"{split} data: metainfo classes {tuple(classes)} are not {settings['type']}'s own; "
-            "for label maps of one's own write type='BaseSegDataset', with reduce_zero_label and "
+            "for label maps of your own write type='BaseSegDataset', with reduce_zero_label and "
             'metainfo'
         ) from error
 

@@ -127,7 +127,7 @@ def _check_ignored(dataset: BaseDataset, place: Place) -> None:
 
 
 def _listed(dataset: BaseDataset, place: Place) -> set[str]:
-    """Return the names that ``ann_file`` lists, one a line."""
+    """Return the names that ``ann_file`` lists, one per line."""
     if not os.path.isfile(dataset.ann_file):
         raise place.missing(dataset.ann_file, 'is missing', ADE_LAYOUT)
     return set(read_lines(dataset.ann_file))

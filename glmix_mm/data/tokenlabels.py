@@ -1,6 +1,6 @@
 """Token labels as LV-ViT's authors publish them: reading them, and a check before training.
 
-One file an image, ``CLASS/IMAGE.pt``, holds for each position of a coarse map the scores (logits)
+One file per image, ``CLASS/IMAGE.pt``, holds for each position of a coarse map the scores (logits)
 of its most likely classes and the classes' numbers: a tensor (2, k, h, w), in theirs k = 5.
 """
 

@@ -35,11 +35,11 @@ class CheckedCocoMetric(CocoMetric):
 
     Annotations are read, and completed, as :class:`~glmix_mm.data.coco_by_name.CocoByName` does.
     Classes are matched with the file's categories by name, where mmdet goes by their order.
-    With the defaults the scores are mmdet's, but for ``classwise``, where mmdet's names are those
-    of other classes unless the file numbers its categories in ascending order. With others, ``mAP``
-    is the mean over the given thresholds. ``mAP_50`` and ``mAP_75`` are left out if their threshold
-    is not given. The N of ``AR@N`` are the given numbers. ``mAP`` counts 100 detections per image
-    if 100 is among these; otherwise it counts the largest number, as all other AP do.
+    With the defaults the scores are mmdet's, except for ``classwise``. There, mmdet's names are
+    those of other classes unless the file numbers its categories in ascending order. With others,
+    ``mAP`` is the mean over the given thresholds. ``mAP_50`` and ``mAP_75`` are left out if their
+    threshold is not given. The N of ``AR@N`` are the given numbers. ``mAP`` counts 100 detections
+    per image if 100 is among these; otherwise it counts the largest number, as all other AP do.
 
     Args:
         ann_file: COCO's json.

@@ -13,7 +13,7 @@ Arch = TypeVar('Arch')
 def resolve_arch(
     family: str, arch: str | Mapping, variants: Mapping[str, Arch], per_stage: Sequence[str]
 ) -> Arch:
-    """Return the settings of a variant's name or of a dict of one's own.
+    """Return the settings of a variant's name or of a dict of your own.
 
     Args:
         family: the family's name, for error messages.

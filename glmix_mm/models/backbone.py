@@ -228,7 +228,7 @@ class PyramidBackbone(BaseModule):
         return self
 
     def train(self, mode: bool = True) -> 'PyramidBackbone':
-        """Switch to training or evaluation mode, frozen parts and ``norm_eval`` heeded.
+        """Switch to training or evaluation mode, frozen parts and ``norm_eval`` respected.
 
         Raises:
             UserError: training mode is asked of a fused backbone.

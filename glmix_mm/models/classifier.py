@@ -43,7 +43,7 @@ class NormPool(nn.Module):
         self.keep_map = keep_map
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Map the last of the maps, (N, C, h, w), to a tuple of one vector an image, (N, C).
+        """Map the last of the maps, (N, C, h, w), to a tuple of one vector per image, (N, C).
 
         With ``keep_map``, the normalised map, (N, C, h, w), stands before the vectors.
         """

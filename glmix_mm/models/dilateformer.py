@@ -103,7 +103,7 @@ class MultiScaleDilatedAttention(nn.Module):
 
 
 def dilateformer_settings(arch: str | dict) -> DilateFormerArch:
-    """Return the settings of a variant's name or of a dict of one's own.
+    """Return the settings of a variant's name or of a dict of your own.
 
     Raises:
         UserError: see :func:`glmix_mm.models.arch.resolve_arch`; or an attribute's value is

@@ -149,7 +149,7 @@ class TokenMixer(nn.Sequential):
 
 
 def fcvit_settings(arch: str | dict) -> FCViTArch:
-    """Return the settings of a variant's name or of a dict of one's own.
+    """Return the settings of a variant's name or of a dict of your own.
 
     Raises:
         UserError: see :func:`glmix_mm.models.arch.resolve_arch`; or an attribute's value is wrong.

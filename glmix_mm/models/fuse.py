@@ -1,4 +1,4 @@
-"""Folds what is linear into its neighbour, for inference: exact but for rounding.
+"""Folds what is linear into its neighbour, for inference: exact except for rounding.
 
 Batch norms go into the convolutions beside them, layer scales into the linear layers before them.
 (A depthwise convolution's residual is in its kernel already where that is exact, see

@@ -165,7 +165,7 @@ class GLNet(PyramidBackbone):
 
 
 def glnet_settings(arch: str | dict) -> GLNetArch:
-    """Return the settings of a variant's name or of a dict of one's own.
+    """Return the settings of a variant's name or of a dict of your own.
 
     Raises:
         UserError: see :func:`glmix_mm.models.arch.resolve_arch`; or an attribute's value is

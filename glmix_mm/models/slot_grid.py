@@ -35,7 +35,7 @@ def in_positions(grid: SlotGrid, stride: int) -> SlotGrid:
     """Return a grid whose cells are stated in pixels as one stated in positions of a stage.
 
     Args:
-        grid: as :func:`grid_of` takes it, but for a cell's side in pixels.
+        grid: as :func:`grid_of` takes it, except for a cell's side in pixels.
         stride: pixels from a position to the next.
 
     Raises:

@@ -167,7 +167,7 @@ def _accuracy(name: str) -> str:
 
 
 def notes_on_studies(shape: tuple[int, int], batch_size: int) -> list[str]:
-    """Return what a reader of the table should know, one sentence a line."""
+    """Return what a reader of the table should know, one sentence per line."""
     return [
         f'Classifiers at {shape[0]} x {shape[1]}, {batch_size} in a batch; ms: of a batch, median '
         'of the rounds; time: over that of GLNet-STL.',

@@ -46,7 +46,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def notes_on_rows(rows: Sequence[Row], missing: Mapping[tuple, Sequence[str]]) -> list[str]:
-    """Return what a reader of the table should know, one sentence a line.
+    """Return what a reader of the table should know, one sentence per line.
 
     Args:
         rows: what was measured.

@@ -52,7 +52,7 @@ def align_columns(lines: Sequence[Sequence[str]]) -> str:
 
 
 def notes_on_counts(counts: Sequence[Count]) -> list[str]:
-    """Return what a reader of the table should know, one sentence a line."""
+    """Return what a reader of the table should know, one sentence per line."""
     lines = ['Multiply-adds of matrix products and convolutions, one image at inference.']
     names = {part.name for _, part in _rows(counts[0].model)}
     if 'roi_head.bbox_head' in names:

@@ -8,7 +8,7 @@ def k_medoids(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
 
     Partitioning around medoids (Kaufman and Rousseeuw, 1990): the medoids are chosen one by one,
     then the best exchange of one of them for another thing is made until none helps. Nothing in it
-    is random. The result is best but for exchanges of several at once.
+    is random. The result is best except for exchanges of several at once.
 
     Args:
         distances: between all pairs, (n, n), symmetric.

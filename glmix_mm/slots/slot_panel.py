@@ -14,7 +14,7 @@ from ..utils.palette import distinct_colours
 from .assignments import representative_slots
 
 SHOWN = 4  # slots
-PAGE = (1800, 1200)  # width and height in which the pictures are to be as large as can be, pixels
+PAGE = (1800, 1200)  # width and height in which the pictures are to be as large as possible, pixels
 MARGIN, TEXT = 16, 20  # pixels
 TITLE = TEXT + MARGIN // 2
 MIN_CELL = 300  # width that the titles need, pixels

@@ -44,7 +44,7 @@ class Plan:
     """A recipe for a budget.
 
     Attributes:
-        each: images a GPU and iteration.
+        each: images per GPU and iteration.
         counts: iterations whose gradients one step of the optimizer takes.
         settings: full keys of the config and their values.
         changes: how it differs from the published recipe; empty where it does not.
@@ -152,8 +152,8 @@ def make_plan(cfg: Config, gpus: int, fit: int, least: int, trains_batch_norms: 
     Args:
         cfg: the config, as published.
         gpus: their number.
-        fit: most images a GPU.
-        least: fewest images a GPU with which the model trains.
+        fit: most images per GPU.
+        least: fewest images per GPU with which the model trains.
         trains_batch_norms: whether batch norms take the statistics of the batch.
     """
     base, published = base_batch_size(cfg, '--mem'), cfg.train_dataloader.batch_size
@@ -180,13 +180,13 @@ def make_plan(cfg: Config, gpus: int, fit: int, least: int, trains_batch_norms: 
 
 
 def split_batch(base: int, gpus: int, fit: int, least: int = 1) -> tuple[int, int]:
-    """Return images a GPU and accumulated iterations that make up a batch, or nearly.
+    """Return images per GPU and accumulated iterations that make up a batch, or nearly.
 
     Args:
         base: images that one step of the optimizer should take.
         gpus: their number.
-        fit: most images a GPU.
-        least: fewest images a GPU.
+        fit: most images per GPU.
+        least: fewest images per GPU.
     """
     share = base // gpus
     divisors = [n for n in range(least, min(fit, share) + 1) if share % n == 0]

@@ -29,7 +29,7 @@ def describe_changes(cfg: Config, meta: Mapping, path: str) -> list[str]:
         path: the checkpoint.
 
     Returns:
-        What there is to say.
+        What to report.
     """
     before = settings_of(meta)
     if not before:

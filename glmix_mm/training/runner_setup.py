@@ -45,7 +45,7 @@ def start_processes(number: int, command: str, argv: Sequence[str]) -> int:
     """Run a command again in several processes of this machine, by torch's own launcher.
 
     Args:
-        number: of processes, one a GPU; where there are no GPUs, they run on the CPU.
+        number: of processes, one per GPU; where there are no GPUs, they run on the CPU.
         command: its name.
         argv: its arguments.
 

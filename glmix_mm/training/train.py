@@ -111,7 +111,7 @@ def train(
         cfg: the whole config, as :func:`~glmix_mm.config.plan.prepare` leaves it.
         resume: a checkpoint to continue from, 'auto' for the newest in the work folder, or None to
             do what the config's ``resume`` and ``load_from`` say.
-        notes: what there is to say at the start.
+        notes: what to report at the start.
         budget: GPUs that the recipe is to be fitted to.
         dry_run: measure a step's memory and time instead of training.
 

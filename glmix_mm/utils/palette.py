@@ -30,7 +30,7 @@ LIGHTNESS = (20, 96)  # of CIELAB; neither black nor the white of the page
 
 @functools.cache
 def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Return colours, each as far as can be from those before it.
+    """Return colours, each as far as possible from those before it.
 
     They are chosen one by one from a grid over RGB. The distance of two colours is the least of
     their CIELAB distances to ordinary eyes and to the three kinds of dichromatic eyes. Of 64

@@ -235,7 +235,7 @@ def test_labels_that_are_no_bytes(label, tmp_path):
     path = tmp_path / 'map.tif'
     kind = np.uint16 if label > 1 else np.float32
     Image.fromarray(np.array([[0, 1], [1, label]]).astype(kind)).save(path)
-    with pytest.raises(UserError, match='one byte a pixel') as caught:
+    with pytest.raises(UserError, match='one byte per pixel') as caught:
         count_labels(str(path))
     assert str(path) in str(caught.value)
 

@@ -22,7 +22,7 @@ IDIOMS = {  # and what to write instead
     r'number by number': 'exactly',
     r'one too many': 'an extra one',
     r'(go|goes|went) on': 'continue',
-    r'an? (image|name|class|GPU|line) an? (batch|line|GPU|image)': 'per',
+    r'(bytes?|images|one|samples|sentences?) a (batch|class|GPU|line|pass|pixel)': 'per',
 }
 PARTS = r'\n\s*\n|\n\s*[-*] |\n\s*[\w*, ]+: '  # paragraphs, list items, arguments
 NOT_PROSE = re.compile(r'^```.*?^```$|^\|.*?$', re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-# ADE20K for Semantic FPN: 4 images a GPU; test sizes are rounded up to multiples of 32 px.
+# ADE20K for Semantic FPN: 4 images per GPU; test sizes are rounded up to multiples of 32 px.
 _base_ = './ade20k.py'
 
 train_dataloader = dict(batch_size=4)

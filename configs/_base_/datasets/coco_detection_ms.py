@@ -1,4 +1,4 @@
-# COCO with multi-scale training: mmdet's own pipeline but for its third step, the resizing.
+# COCO with multi-scale training: mmdet's own pipeline except for its third step, the resizing.
 _base_ = ['mmdet::_base_/datasets/coco_detection.py', './multiscale.py']
 
 train_pipeline = [

@@ -1,5 +1,5 @@
 # ImageNet-1K as DilateFormer's authors use it, with repeated augmentation: each image drawn counts
-# three times, augmented apart. 1024 images a batch (8 GPUs x 128).
+# three times, augmented apart. 1024 images per batch (8 GPUs x 128).
 _base_ = './imagenet.py'
 
 from glmix_mm.models.evaluation import evaluation_pipeline

@@ -1,5 +1,5 @@
 # ImageNet-1K as FCViT's authors use it: images are resized by bilinear or bicubic interpolation,
-# drawn at random. 1024 images a batch (8 GPUs x 128). Each variant has its own evaluation crop.
+# drawn at random. 1024 images per batch (8 GPUs x 128). Each variant has its own evaluation crop.
 _base_ = './imagenet.py'
 
 crop = dict(type='RandomResizedCrop', scale=224, backend='pillow')

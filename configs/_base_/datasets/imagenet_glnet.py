@@ -1,5 +1,5 @@
 # ImageNet-1K as GLNet's authors use it, with repeated augmentation: each image drawn counts three
-# times, augmented apart. 2048 images a batch (8 GPUs x 256).
+# times, augmented apart. 2048 images per batch (8 GPUs x 256).
 _base_ = './imagenet.py'
 
 from glmix_mm.models.evaluation import evaluation_pipeline

@@ -1,6 +1,6 @@
 # ImageNet-1K with token labels (data/imagenet/label_top5_train_nfnet/CLASS/IMAGE.pt), which are
 # moved with the image: flip, RandAugment, then the crop, in the order of the authors' code. 2048
-# images a batch (8 GPUs x 256).
+# images per batch (8 GPUs x 256).
 _base_ = './imagenet.py'
 
 from glmix_mm.models.evaluation import evaluation_pipeline

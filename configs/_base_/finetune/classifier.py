@@ -1,9 +1,9 @@
-# Fine-tunes GLNet-4G's ImageNet classifier on a folder of class folders of one's own:
+# Fine-tunes GLNet-4G's ImageNet classifier on a folder of class folders of your own:
 #   glmix train _base_/finetune/classifier --data-root DIR --classes-from-data
-# or, in a config of one's own, _base_ = 'glmix_mm::_base_/finetune/classifier.py'.
-# This project's choice for small sets, no one's published recipe. Against the recipe from scratch:
-# 30 epochs instead of 300, 32 images a batch with a learning rate of 1e-4, and neither mixed images
-# nor an average of the weights, which would reach back further than a small set's whole run.
+# or, in a config of your own, _base_ = 'glmix_mm::_base_/finetune/classifier.py'.
+# This project's choice for small datasets, not a published recipe. Unlike the recipe from
+# scratch: 30 epochs instead of 300, 32 images per batch, a learning rate of 1e-4, no mixed images,
+# and no average of the weights, which would cover more than the whole run of a small dataset.
 _base_ = '../../imagenet/glnet_4g.py'
 
 load_from = 'glmix://glnet_4g'  # all but the last layer, whose classes are others

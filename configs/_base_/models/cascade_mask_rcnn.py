@@ -14,7 +14,7 @@ box_head = dict(
 )
 sync_bn = 'torch'  # those batch norms are synchronised across GPUs (in a distributed run only)
 
-# 2 images a GPU are too few for batch statistics: the backbone's batch norms keep ImageNet's.
+# 2 images per GPU are too few for batch statistics: the backbone's batch norms keep ImageNet's.
 model = dict(
     backbone=dict(_delete_=True, norm_eval=True),
     # Boxes keep their precision in mixed precision.

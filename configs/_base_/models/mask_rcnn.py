@@ -4,7 +4,7 @@ _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', 'mmdet::retinanet/retinan
 
 tta_model = dict(type='MaskTTAModel')
 
-# 2 images a GPU are too few for batch statistics: batch norms keep ImageNet's.
+# 2 images per GPU are too few for batch statistics: batch norms keep ImageNet's.
 model = dict(
     backbone=dict(_delete_=True, norm_eval=True),
     # Boxes keep their precision in mixed precision.

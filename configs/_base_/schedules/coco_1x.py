@@ -1,4 +1,4 @@
-# 12 epochs of COCO with AdamW, 16 images a batch (8 GPUs x 2), in mixed precision.
+# 12 epochs of COCO with AdamW, 16 images per batch (8 GPUs x 2), in mixed precision.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
 optim_wrapper = dict(

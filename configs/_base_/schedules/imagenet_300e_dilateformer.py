@@ -1,5 +1,5 @@
 # 300 epochs as DilateFormer's authors set them (dist_train.sh and the defaults of main.py): a
-# rate of 1e-3 for 512 images, 1024 images a batch, 10 epochs of warmup from 1e-6, a cosine from
+# rate of 1e-3 for 512 images, 1024 images per batch, 10 epochs of warmup from 1e-6, a cosine from
 # epoch 0 on to 1e-5, changed once an epoch, no clipping, and an average of the weights (decay
 # 0.99996). Their 10 epochs of cooldown are not here: their loop ends before them, at epoch 300.
 _base_ = './imagenet_300e.py'

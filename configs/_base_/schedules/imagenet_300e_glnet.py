@@ -1,6 +1,6 @@
-# 300 epochs as GLNet's authors set them: 2048 images a batch, 5 epochs of warmup, gradients clipped
-# at a norm of 5, and an average of the weights (decay 0.9999), batch norms' statistics included,
-# which is what is tested and saved.
+# 300 epochs as GLNet's authors set them: 2048 images per batch, 5 epochs of warmup, gradients
+# clipped at a norm of 5, and an average of the weights (decay 0.9999), including the statistics of
+# batch norms. The average is what is tested and saved.
 # Their colour jitter of 0.4 is not here: timm leaves it out where there is RandAugment.
 _base_ = './imagenet_300e.py'
 

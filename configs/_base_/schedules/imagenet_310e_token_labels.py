@@ -1,4 +1,4 @@
-# 310 epochs as GLNet's authors set them for token labeling: 2048 images a batch, 5 epochs of
+# 310 epochs as GLNet's authors set them for token labeling: 2048 images per batch, 5 epochs of
 # warmup from 1e-6, a cosine to 1e-5 until epoch 300, 10 epochs more at that; gradients clipped at
 # a norm of 5, no decay of `slot_scale` (timm decays nothing of fewer than two dimensions), no
 # average of the weights.

@@ -1,4 +1,4 @@
-# Semantic FPN: 80,000 iterations with AdamW, 32 images a batch (8 GPUs x 4), in mixed precision.
+# Semantic FPN: 80,000 iterations with AdamW, 32 images per batch (8 GPUs x 4), in mixed precision.
 # The cosine starts after the warmup. BiFormer's, with mmcv 1, runs from iteration 0, under the
 # warmup: at most 1.1 % of the highest rate away from this.
 _base_ = 'mmseg::_base_/schedules/schedule_80k.py'

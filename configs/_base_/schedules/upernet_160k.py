@@ -1,4 +1,4 @@
-# UperNet: 160,000 iterations with AdamW, 16 images a batch (8 GPUs x 2), in mixed precision. The
+# UperNet: 160,000 iterations with AdamW, 16 images per batch (8 GPUs x 2), in mixed precision. The
 # decay starts after the warmup. BiFormer's, with mmcv 1, runs from iteration 0, under the warmup:
 # at most 0.9 % of the highest rate away from this.
 _base_ = 'mmseg::_base_/schedules/schedule_160k.py'

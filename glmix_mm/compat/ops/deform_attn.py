@@ -28,7 +28,7 @@ def ms_deform_attn_forward(
         value_level_start_index: [L], where each level begins along S.
         sampling_locations: [N, Q, M, L, P, 2], x and y from 0 to 1 across the level.
         attention_weights: [N, Q, M, L, P].
-        im2col_step: unused (images a pass of mmcv's kernel).
+        im2col_step: unused (images per pass of mmcv's kernel).
     """
     wide = widen(value, sampling_locations, attention_weights)
     output = wide[0].new_zeros(*sampling_locations.shape[:2], value.shape[2] * value.shape[3])

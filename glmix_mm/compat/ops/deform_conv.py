@@ -1,7 +1,7 @@
 """Deformable convolution v1 (Dai et al. 2017) and v2 (Zhu et al. 2019), by torchvision's kernels.
 
 Names and order of the arguments are mmcv's: W before H in v1, H before W in v2. The scratch
-buffers ``columns`` and ``ones`` and the number of images a pass, ``im2col_step``, are for mmcv's
+buffers ``columns`` and ``ones`` and the number of images per pass, ``im2col_step``, are for mmcv's
 kernels; torchvision's have their own.
 """
 

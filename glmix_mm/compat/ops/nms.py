@@ -54,7 +54,7 @@ def softnms(
         The indices [K] of the kept boxes, in the order of their selection.
     """
     boxes_wide, scores_wide = widen(boxes, scores)
-    # One row a box, as selection moves whole boxes: x1, y1, x2, y2, score.
+    # One row per box, as selection moves whole boxes: x1, y1, x2, y2, score.
     table = torch.cat([boxes_wide, scores_wide[:, None]], dim=1).detach().numpy()
     index = np.arange(len(table))
     kept = []

@@ -38,7 +38,7 @@ def roi_align_forward(
         aligned_height: bins along y.
         aligned_width: bins along x.
         spatial_scale: size of the map over the size of the image.
-        sampling_ratio: samples a bin along each axis; 0 for one a pixel.
+        sampling_ratio: samples per bin along each axis; 0 for one per pixel.
         pool_mode: 1 (average).
         aligned: shift by half a pixel, and no minimum size.
 
