@@ -12,11 +12,11 @@ from .checked_loading import IGNORED, check_header, check_labels
 class CheckedLoadLabels(LoadAnnotations):
     """mmseg's ``LoadAnnotations``, which refuses label maps that mmseg would change or misread.
 
-    mmseg cuts labels above 255 down to a byte, and crops a map of another size than its image.
+    mmseg cuts labels above 255 to a byte, and crops a map whose size is not that of its image.
 
     Args:
-        num_classes: of the data set; None to take any label.
-        ignore_index: the label that is no class; by default 255.
+        num_classes: number of classes of the dataset; None to accept any label.
+        ignore_index: the label that is ignored; by default 255.
         **kwargs: as mmseg's.
 
     Raises:

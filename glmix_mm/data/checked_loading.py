@@ -25,7 +25,7 @@ WIDE = ('I', 'F')  # Pillow's modes of more than a byte per pixel
 class CheckedLoadImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which refuses damaged files and sizes that do not fit.
 
-    Takes the same arguments. With ``ignore_empty`` or ``file_client_args`` it does as mmcv's.
+    It has the same arguments. With ``ignore_empty`` or ``file_client_args`` it behaves as mmcv's.
 
     Raises:
         UserError: when an image is loaded that is missing, damaged, too large, or not of the size

@@ -51,6 +51,6 @@ class CocoByName(COCO):
 
 @DATASETS.register_module()
 class CocoDatasetByName(CocoDataset):
-    """mmdet's ``CocoDataset``, whose labels are the places of the names in its classes."""
+    """mmdet's ``CocoDataset``, whose labels are the indices of category names in its classes."""
 
     COCOAPI = CocoByName

@@ -45,17 +45,17 @@ def write_demo_dataset(
     The set is made in a folder beside ``root`` and moved there when it is complete.
 
     Args:
-        root: folder to make; it may exist if it is empty or holds this very set.
+        root: folder to make; it may exist if it is empty or contains the same set.
         num_train: number of training images.
         num_val: number of held-out images.
         image_size: side of the square images in pixels.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         ``root`` as an absolute path.
 
     Raises:
-        UserError: ``root`` holds something else.
+        UserError: ``root`` contains something else.
     """
     root = Path(root).absolute()
     settings = dict(

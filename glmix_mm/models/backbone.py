@@ -141,7 +141,7 @@ class PyramidBackbone(BaseModule):
         """Compute the outputs, normalised by default, of the stages in ``out_indices``.
 
         Args:
-            x: images (N, 3, H, W), normalised; H and W are at least 32 px, of any value.
+            x: images (N, 3, H, W), normalised; H and W are any sizes from 32 px.
 
         Returns:
             One map (N, C_i, ceil(H / s), ceil(W / s)) per output, s its stride (floor instead of
@@ -170,7 +170,7 @@ class PyramidBackbone(BaseModule):
         return maps
 
     def init_weights(self) -> None:
-        """Load the pretrained weights that ``init_cfg`` names; without one, keep the initial ones.
+        """Load the pretrained weights that ``init_cfg`` names; without it, keep the initial ones.
 
         Raises:
             UserError: the checkpoint is missing, unsafe, or does not fit (see
@@ -189,7 +189,7 @@ class PyramidBackbone(BaseModule):
         self._is_init = True
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return how deep a parameter stands, for learning rates that decay layer by layer.
+        """Return a parameter's layer, for learning rates that decay layer by layer.
 
         As in mmpretrain's Swin, the stem is layer 0 and each block is a layer of its own. A
         downsampling belongs to the block before it. The output norms, which pretrained weights
@@ -214,7 +214,7 @@ class PyramidBackbone(BaseModule):
         """Fold layers, in place, that inference can combine; outputs only change by rounding.
 
         Batch norms and layer scales go into the layers beside them. A fused backbone cannot be
-        trained or saved: its weights would fit no other.
+        trained or saved, because its weights fit no other model.
 
         Raises:
             UserError: the backbone is in training mode.

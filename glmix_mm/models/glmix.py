@@ -129,7 +129,7 @@ class GLMix(nn.Module):
         """Change the grid of the initial slots.
 
         Raises:
-            UserError: it is no grid, or the slots are learned and it holds not as many.
+            UserError: it is not a grid, or its number of cells is not that of the learned slots.
         """
         grid = checked_grid(grid, fixed=self.init_slots is not None)
         if self.init_slots is not None and math.prod(grid) != self.init_slots.shape[1]:
@@ -147,10 +147,10 @@ class GLMix(nn.Module):
     def assignment(self, x: Tensor, block_input: Tensor) -> Tensor:
         """Return each position's shares of the slots, by which they are dispatched to it (7).
 
-        For looking at: ``forward``, whose arguments these are, does not call it.
+        This is for inspection: ``forward`` takes the same arguments and does not call it.
 
         Returns:
-            (N, S, h, w), in float32 or above; over the slots, the shares sum up to 1.
+            (N, S, h, w), in float32 or above; over the slots, the shares sum to 1.
         """
         tokens, slots = to_tokens(x), self.initial_slots(block_input)
         if self.clustering == 'kmeans':

@@ -105,7 +105,7 @@ class GLNet(PyramidBackbone):
         arch: 'stl', 'stl_paramslot', '4g', '9g', '16g', 'nano', or a dict of
             :class:`GLNetArch`'s attributes, such as ``dict(base='stl', clustering='kmeans')``.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
-        slot_grid: how many slots there are, see :attr:`slot_grid`; they have no parameters unless
+        slot_grid: the grid of the slots, see :attr:`slot_grid`. Slots have no parameters unless
             they are learned, so a trained model accepts another grid.
         **kwargs: ``out_indices``, ``output_norms``, ``norm_eval``, ``frozen_stages``, ``with_cp``
             and ``init_cfg``, see :class:`glmix_mm.models.backbone.PyramidBackbone`.

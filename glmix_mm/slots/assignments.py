@@ -18,8 +18,8 @@ def slot_assignments(
 ) -> dict[int, Tensor]:
     """Return how the positions of images are shared out among the slots of some blocks.
 
-    The stages are walked through here, block by block, up to the last that is asked for. No hook is
-    set and the backbone is left as it was; it runs in evaluation mode.
+    The stages run block by block, in evaluation mode, up to the last block that is asked for. This
+    sets no hook and leaves the backbone unchanged.
 
     Args:
         backbone: a :class:`~glmix_mm.models.glnet.GLNet`.
@@ -27,8 +27,8 @@ def slot_assignments(
         blocks: numbers of GLMix blocks, counted over all stages from 0.
 
     Returns:
-        By the block's number, each position's shares of the slots, which sum up to 1:
-        (N, S, h, w), where h and w are the size of the block's map.
+        A dict from the number of a block to its shares, (N, S, h, w), where h and w are the size of
+        the block's map. The shares of a position sum to 1.
 
     Raises:
         UserError: the backbone has no such block.
@@ -116,8 +116,8 @@ def slot_statistics(assignment: np.ndarray) -> SlotStatistics:
 def representative_slots(assignment: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose the slots whose maps represent those of all slots, by k-medoids.
 
-    The distance of two maps is 1 - their correlation, so that a slot's place counts and not how
-    much it holds: by plain distances, the slots that hold little anywhere are near to each other,
+    The distance of two maps is 1 - their correlation, so it depends on where a slot is, not on how
+    much it contains. By plain distances, slots that contain little anywhere are near to each other,
     and one of them would be chosen.
 
     Args:

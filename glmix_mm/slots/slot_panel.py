@@ -46,7 +46,7 @@ def draw_slots(image: np.ndarray, assignment: np.ndarray, title: str = '') -> np
         image: RGB, uint8 (H, W, 3).
         assignment: each position's shares of the slots, (S, h, w), as
             :func:`~glmix_mm.slots.assignments.slot_assignments` returns them, of one image.
-        title: stands above the pictures.
+        title: the text above the pictures.
 
     Returns:
         RGB, uint8, about 1800 x 1200 pixels at most, whatever the image's size and aspect ratio.

@@ -25,7 +25,7 @@ def is_plain() -> bool:
 
 @contextmanager
 def plain(on: bool = True) -> Iterator[None]:
-    """Compute by the plain forms within the context, or by the fast ones with ``on=False``."""
+    """Compute with the plain forms within the context, or with the fast ones with ``on=False``."""
     global _plain
     before, _plain = _plain, on
     try:
