@@ -119,6 +119,25 @@ def test_equals_loop_and_torchvision(version, geometry, device):
 
 
 @pytest.mark.parametrize('version', [1, 2])
+def test_nan_offsets_are_outside(version):
+    """As in mmcv's kernels; torchvision's end the process."""
+    geometry = GEOMETRIES[0]
+    maps, offset, mask = some_input(geometry)
+    layer = make_layer(version, geometry)
+    results = []
+    for away in (math.nan, -1e4):
+        moved = offset.clone()
+        moved[0, :2, 2, 3] = away  # both axes of a sample, then one
+        moved[1, 2, 1] = away
+        inputs = [tensor.clone().requires_grad_() for tensor in (maps, moved, mask)]
+        output = run(layer, *inputs)
+        used = [*inputs[: 1 + version], layer.weight]
+        results.append([output, *torch.autograd.grad(output.square().sum(), used)])
+    assert all(tensor.isfinite().all() for tensor in results[0])
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('version', [1, 2])
 def test_without_offsets_is_a_convolution(version):
     geometry = dict(stride=2, padding=1, dilation=2)
     maps, offset, mask = some_input(geometry, deform_groups=1)

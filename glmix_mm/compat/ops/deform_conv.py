@@ -210,7 +210,7 @@ def _convolve(
     bias: Tensor,
     geometry: Geometry,
 ) -> Tensor:
-    tensors = widen(input, weight, offset, mask, bias)
+    tensors = widen(input, weight, _outside_if_nan(offset), mask, bias)
     return torch.ops.torchvision.deform_conv2d(*tensors, *geometry)
 
 
@@ -224,8 +224,16 @@ def _gradients(
     geometry: Geometry,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of input, weight, offset, mask and bias."""
-    tensors = widen(grad_output, input, weight, offset, mask, bias)
+    tensors = widen(grad_output, input, weight, _outside_if_nan(offset), mask, bias)
     return torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry)
+
+
+def _outside_if_nan(offset: Tensor) -> Tensor:
+    """Put samples whose place is not finite outside the map, as mmcv's kernels do.
+
+    torchvision's would read from a random place of the memory, which ends the process.
+    """
+    return torch.nan_to_num(offset, nan=-1e4, posinf=1e4, neginf=-1e4)
 
 
 def _no_mask_no_bias(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
