@@ -340,6 +340,16 @@ def check_weights(facts: dict) -> Finding:
     return finding
 
 
+def check_layers(facts: dict) -> Finding:
+    """Whether the job's model can be built, and every op that its layers call is there."""
+    finding = _check_job(facts, 'layers', 'correct the config')
+    if finding.verdict == OK:
+        return finding._replace(
+            found=f'{facts["probe"]["layers"]["type"]}, all of its ops are here'
+        )
+    return finding
+
+
 CHECKS: tuple[Callable[[dict], Finding], ...] = (
     check_python,
     check_torch,
@@ -355,6 +365,7 @@ CHECKS: tuple[Callable[[dict], Finding], ...] = (
     check_disk,
     check_data,
     check_weights,
+    check_layers,
 )
 
 

@@ -113,6 +113,17 @@ def weights_facts(config: str) -> dict:
     return dict(names=names)
 
 
+def layers_facts(config: str) -> dict:
+    """Build the config's model, and look for layers whose op is not there."""
+    from glmix_mm.compat.unserved_layers import check_layers
+    from glmix_mm.config.load_config import load_config
+    from glmix_mm.models.build import build_model
+
+    cfg = load_config(config)
+    check_layers(build_model(cfg), cfg.model)
+    return dict(type=str(cfg.model.type))
+
+
 def topics(config: str, data_root: str | None) -> Iterator[tuple[str, Callable[[], dict]]]:
     """Yield what to find out, in this order."""
     for name in MODULES:
@@ -123,6 +134,7 @@ def topics(config: str, data_root: str | None) -> Iterator[tuple[str, Callable[[
     yield 'gpu', gpu_facts
     yield 'data', lambda: data_facts(config, data_root)
     yield 'weights', lambda: weights_facts(config)
+    yield 'layers', lambda: layers_facts(config)
 
 
 def main(out: str, config: str, data_root: str | None = None) -> None:

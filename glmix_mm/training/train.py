@@ -15,6 +15,7 @@ from torch import nn
 
 from ..checkpoints.fit import check_classes, check_fit, check_overlap, read
 from ..checkpoints.released_weights import SCHEME, find_release
+from ..compat.unserved_layers import check_layers
 from ..config.edits import bound_kernel_caches, drop_pretrained, pretrained_checkpoints
 from ..config.load_config import load_config
 from ..config.plan import difference, finish_training, prepare, train_options
@@ -127,6 +128,7 @@ def train(
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
     model = build_model(cfg)
+    check_layers(model, cfg.model)
     start = choose_start(cfg, resume, model)
     notes += start.notes
     avoid = _avoid_single_image(cfg, images.get('train'))

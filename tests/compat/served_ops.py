@@ -26,13 +26,19 @@ DEVICES = [
 ]
 
 USERS = (
+    'bbox',
+    'carafe',
     'deform_conv',
+    'deform_roi_pool',
     'focal_loss',
+    'masked_conv',
     'modulated_deform_conv',
     'multi_scale_deform_attn',
     'nms',
+    'psa_mask',
     'roi_align',
     'roi_pool',
+    'sync_bn',
 )
 
 

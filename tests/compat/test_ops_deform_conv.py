@@ -9,6 +9,8 @@ import torchvision
 from served_ops import DEVICES, ops, use_served_ops
 from torch.autograd import gradcheck
 
+from glmix_mm.errors import UserError
+
 GEOMETRIES = [
     dict(stride=1, padding=1, dilation=1),
     dict(stride=(2, 1), padding=(0, 2), dilation=(1, 2)),
@@ -149,6 +151,7 @@ def test_without_offsets_is_a_convolution(version):
     torch.testing.assert_close(result, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('geometry', GEOMETRIES)
 def test_gradient(version, geometry):
@@ -247,3 +250,108 @@ def test_half_precision_under_autocast(version, dtype, device):
     eps = torch.finfo(dtype).eps
     torch.testing.assert_close(result.double().cpu(), expected, rtol=eps, atol=eps)
     torch.testing.assert_close(other.grad.double().cpu(), leaf.grad, rtol=eps, atol=2 * eps)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('version', [1, 2])
+def test_gradient_of_offsets_that_are_zero(version, device):
+    """At whole pixels mmcv takes the slope to the next one; samples at -1 or beyond have none."""
+    geometry = dict(stride=(2, 1), padding=(2, 1), dilation=(1, 2))
+    maps, offset, mask = some_input(geometry)
+    layer = make_layer(version, geometry).to(device)
+    leaf = torch.zeros_like(offset, device=device, requires_grad=True)
+    output = run(layer, maps.to(device), leaf, mask.to(device))
+    factors = torch.randn(output.shape, dtype=torch.float64)
+    output.backward(factors.to(device))
+    mask = mask if version == 2 else torch.ones_like(mask)
+    weight, expected = layer.weight.detach().cpu(), torch.zeros_like(offset)
+    padded = F.pad(maps, [0, 1, 0, 1])
+    taps = torch.cartesian_prod(*map(torch.arange, (2, 3, 2, *offset.shape[2:]))).tolist()
+    for group, ky, kx, i, j in taps:
+        y, x, tap = i * 2 - 2 + ky, j - 1 + kx * 2, group * 6 + ky * 2 + kx
+        if not (0 <= y < 6 and 0 <= x < 7):
+            continue
+        own = padded[:, 2 * group : 2 * group + 2]
+        slopes = own[:, :, y + 1, x] - own[:, :, y, x], own[:, :, y, x + 1] - own[:, :, y, x]
+        through = factors[:, :, i, j] @ weight[:, 2 * group : 2 * group + 2, ky, kx]
+        for axis, slope in enumerate(slopes):
+            expected[:, 2 * tap + axis, i, j] = (through * slope).sum(1) * mask[:, tap, i, j]
+    torch.testing.assert_close(leaf.grad.cpu(), expected)
+
+
+def test_numbers_of_mmcvs_test():
+    """tests/test_ops/test_modulated_deform_conv.py at 2.1.0."""
+    layer = ops.ModulatedDeformConv2dPack(1, 1, 2, padding=1, bias=False)
+    layer.weight.data.fill_(1)
+    maps = torch.tensor([1.0, 2, 3]).expand(1, 1, 3, 3).clone().requires_grad_()
+    output = layer(maps)
+    output.sum().backward()
+    rows = [[0.5, 1.5, 2.5, 1.5], [1, 3, 5, 3], [1, 3, 5, 3], [0.5, 1.5, 2.5, 1.5]]
+    assert output.tolist() == [[rows]]
+    assert torch.equal(maps.grad, torch.full_like(maps, 2))
+    assert torch.equal(layer.weight.grad, torch.full_like(layer.weight, 9))
+    offsets = layer.conv_offset
+    assert offsets.bias.grad.tolist() == [-3, -1.5] * 4 + [4.5] * 4
+    assert offsets.weight.grad.flatten(1).tolist() == [
+        [-7, -4, 0, 0],
+        [-9, 7.5, -6, 5],
+        [-4, -7, 0, 0],
+        [-7.5, -9, -5, -6],
+        [-7, -4, -7, -4],
+        [-6, 5, -9, 7.5],
+        [-4, -7, -4, -7],
+        [-5, -6, -7.5, -9],
+        [10.5, 6, 7, 4],
+        [6, 10.5, 4, 7],
+        [7, 4, 10.5, 6],
+        [4, 7, 6, 10.5],
+    ]
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_offsets_of_a_larger_output(layout):
+    """As in DyHead: mmcv's kernel finds those of an image one after another in memory."""
+    geometry = GEOMETRIES[0]
+    maps, offset, mask = some_input(geometry)
+    size = offset.shape[2:]
+    generator = torch.Generator().manual_seed(1)
+    both = torch.randn(2, 30, 9, 12, generator=generator, dtype=torch.float64)
+    large = [both[:, :24], both[:, 24:].sigmoid().repeat(1, 2, 1, 1)]
+    fitted = [
+        values.contiguous().as_strided(
+            like.shape, (values.shape[1] * 9 * 12, size[0] * size[1], size[1], 1)
+        )
+        for values, like in zip(large, (offset, mask), strict=True)
+    ]
+    layer = make_layer(2, geometry)
+    leaves = [values.contiguous(memory_format=layout).detach().requires_grad_() for values in large]
+    small = [values.clone().requires_grad_() for values in fitted]
+    result, expected = layer(maps, *leaves), layer(maps, *small)
+    assert torch.equal(result, expected)
+    factors = torch.randn_like(result)
+    result.backward(factors)
+    expected.backward(factors)
+    for leaf, given in zip(leaves, small, strict=True):
+        read = given.grad.flatten(1)
+        assert torch.equal(leaf.grad.flatten(1)[:, : read.shape[1]], read)
+        assert not leaf.grad.flatten(1)[:, read.shape[1] :].any()
+
+
+def test_offsets_of_a_smaller_output_are_an_error():
+    maps, offset, mask = some_input(GEOMETRIES[0])
+    layer = make_layer(2, GEOMETRIES[0])
+    with pytest.raises(UserError, match=r'offset has the shape \(2, 24, 6, 2\); expected \(2, 24'):
+        layer(maps, offset[..., :2], mask)
+
+
+def test_neck_of_dyhead_trains():
+    from mmdet.models.necks import DyHead
+
+    torch.manual_seed(0)
+    neck = DyHead(16, 16, num_blocks=1)
+    maps = [torch.randn(2, 16, size, size, requires_grad=True) for size in (16, 8, 4)]
+    results = neck(maps)
+    assert [result.shape for result in results] == [each.shape for each in maps]
+    sum(result.square().sum() for result in results).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in neck.parameters())
+    assert neck.dyhead_blocks[0].spatial_conv_offset.weight.grad.abs().sum() > 0

@@ -36,12 +36,12 @@ def run_python(code, *paths):
 
 @needs_served
 def test_unserved_op_says_so_when_called():
-    carafe = ops.CARAFE(3, 1, 2)
+    pool = ops.PrRoIPool(2, 1)
     with pytest.raises(UserError) as caught:
-        carafe(torch.rand(1, 4, 4, 4), torch.rand(1, 9, 8, 8))
+        pool(torch.rand(1, 4, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]]))
     message = str(caught.value)
-    assert "'carafe_forward' needs the compiled mmcv" in message
-    assert 'RoIAlign' in message
+    assert "'prroi_pool_forward' needs the compiled mmcv" in message
+    assert 'docs/ops.md' in message
     assert 'mim install' in message
     assert '\n' not in message
 

@@ -72,6 +72,7 @@ def good():
             'gpu': dict(cuda='13.2', hip=None, devices=[GPU], bf16=True),
             'data': dict(folders=['/data/coco']),
             'weights': dict(names=['glmix://glnet_4g']),
+            'layers': dict(type='MaskRCNN'),
         },
     )
 
@@ -317,6 +318,13 @@ def test_a_good_machine_passes():
             'error',
             'x.pth is not in /a',
             'Fetch the file',
+        ),
+        (
+            'layers',
+            {'probe/layers': dict(error="UserError: neck.up needs the op 'a'; choose another")},
+            'error',
+            "neck.up needs the op 'a'",
+            'choose another',
         ),
     ],
 )

@@ -12,6 +12,13 @@ from types import ModuleType
 
 from glmix_mm.errors import UserError
 
+from .bbox_overlaps import bbox_overlaps
+from .carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
 from .deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
 from .deform_conv import (
     deform_conv_backward_input,
@@ -20,6 +27,7 @@ from .deform_conv import (
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
 )
+from .deform_roi_pool import deform_roi_pool_backward, deform_roi_pool_forward
 from .focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
@@ -27,22 +35,42 @@ from .focal_loss import (
     softmax_focal_loss_forward,
 )
 from .info import get_compiler_version, get_compiling_cuda_version
+from .masked_conv import masked_col2im_forward, masked_im2col_forward
 from .nms import nms, nms_match, softnms
+from .psamask import psamask_backward, psamask_forward
 from .roi_align import roi_align_backward, roi_align_forward
 from .roi_pool import roi_pool_backward, roi_pool_forward
+from .sync_bn import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
 
 FUNCTIONS = (
+    bbox_overlaps,
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
     deform_conv_backward_input,
     deform_conv_backward_parameters,
     deform_conv_forward,
+    deform_roi_pool_backward,
+    deform_roi_pool_forward,
     get_compiler_version,
     get_compiling_cuda_version,
+    masked_col2im_forward,
+    masked_im2col_forward,
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
     ms_deform_attn_backward,
     ms_deform_attn_forward,
     nms,
     nms_match,
+    psamask_backward,
+    psamask_forward,
     roi_align_backward,
     roi_align_forward,
     roi_pool_backward,
@@ -52,11 +80,18 @@ FUNCTIONS = (
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
     softnms,
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
 )
 
-SERVED = (
-    'nms, soft_nms, nms_match, RoIAlign (average), RoIPool, sigmoid and softmax focal loss, '
-    'DeformConv2d, ModulatedDeformConv2d and multi-scale deformable attention'
+WAYS_OUT = (
+    "choose another layer (docs/ops.md lists mmcv's ops), or pip uninstall mmcv-lite and install "
+    'the full mmcv (>=2.0.0, <2.2.0) built for your torch: mim install mmcv, or where there is no '
+    'wheel for it, mmcv compiled from source with -std=c++20 in its setup.py, which a current '
+    'torch requires. glmix_mm then uses that mmcv unchanged'
 )
 
 
@@ -78,11 +113,8 @@ def _unserved(name: str) -> Callable:
 
     def unserved(*args, **kwargs):
         raise UserError(
-            f"mmcv op '{name}' needs the compiled mmcv, and the installed mmcv has no compiled "
-            f'ops: without them glmix_mm serves {SERVED}. For this op, pip uninstall mmcv-lite and '
-            'install the full mmcv (>=2.0.0, <2.2.0) built for your torch: mim install mmcv, or '
-            'where there is no wheel for it, mmcv compiled from source with -std=c++20 in its '
-            'setup.py, which a current torch requires. glmix_mm then uses that mmcv unchanged'
+            f"mmcv op '{name}' needs the compiled mmcv: the installed mmcv has no compiled ops, "
+            f'and this is none of those that glmix_mm serves; {WAYS_OUT}'
         )
 
     unserved.__name__ = name

@@ -1,14 +1,23 @@
 """Deformable convolution v1 (Dai et al. 2017) and v2 (Zhu et al. 2019), by torchvision's kernels.
 
+mmcv's differ from these in two points, which are corrected here. A sample that lies exactly 1 px
+above or left of the map is outside and has slope 0; torchvision takes the slope towards the map.
+And v2 reads the offsets and masks of an image as one run of numbers, so that they may have been
+computed for a larger output, as in DyHead's.
+
 Names and order of the arguments are mmcv's: W before H in v1, H before W in v2. The scratch
 buffers ``columns`` and ``ones`` and the number of images per pass, ``im2col_step``, are for mmcv's
 kernels; torchvision's have their own.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from glmix_mm.errors import UserError
 
 from .widen import widen
 
@@ -160,6 +169,7 @@ def modulated_deform_conv_forward(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group, True
     )
     bias = bias if with_bias else _no_bias(weight)
+    offset, mask = _fitted(offset, mask, weight, deformable_group, output)
     output.copy_(_convolve(input, weight, offset, mask, bias, geometry))
 
 
@@ -194,11 +204,15 @@ def modulated_deform_conv_backward(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group, True
     )
     bias = bias if with_bias else _no_bias(weight)
+    offset, mask = _fitted(offset, mask, weight, deformable_group, grad_output)
     gradients = _gradients(grad_output, input, weight, offset, mask, bias, geometry)
     buffers = [grad_input, grad_weight, grad_offset, grad_mask]
     if with_bias:
         buffers.append(grad_bias)
     for buffer, gradient in zip(buffers, gradients, strict=False):
+        if buffer.shape != gradient.shape:  # what was not read has the gradient 0
+            unread = buffer.shape[1:].numel() - gradient.shape[1:].numel()
+            gradient = F.pad(gradient.flatten(1), (0, unread)).view(buffer.shape)
         buffer.copy_(gradient)
 
 
@@ -225,7 +239,45 @@ def _gradients(
 ) -> tuple[Tensor, ...]:
     """Return the gradients of input, weight, offset, mask and bias."""
     tensors = widen(grad_output, input, weight, _outside_if_nan(offset), mask, bias)
-    return torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry)
+    gradients = torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry)
+    _level_border(gradients[2], tensors[3], weight.shape[2:], geometry)
+    return gradients
+
+
+def _level_border(gradient: Tensor, offset: Tensor, kernel: torch.Size, geometry: Geometry) -> None:
+    """Set the gradient of offsets to 0 along an axis on which their sample is at -1."""
+    shape = (len(offset), geometry.offset_groups, *kernel, 2, *offset.shape[2:])
+    gradient, offset = gradient.view(shape), offset.reshape(shape)
+    for axis in (0, 1):
+        stride, padding, dilation = geometry[axis:6:2]
+        start = torch.arange(shape[5 + axis], device=offset.device) * stride - padding
+        tap = torch.arange(kernel[axis], device=offset.device) * dilation
+        place = tap[:, None] + start
+        place = place[:, None, :, None] if axis == 0 else place[:, None]
+        at = offset[:, :, :, :, axis] + place
+        gradient[:, :, :, :, axis].masked_fill_(at == -1, 0)
+
+
+def _fitted(
+    offset: Tensor, mask: Tensor, weight: Tensor, offset_groups: int, output: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the offsets and masks in the shape of the output, as far as mmcv reads them.
+
+    Raises:
+        UserError: there are fewer than the output needs.
+    """
+    fitted = []
+    taps = offset_groups * weight.shape[2:].numel()
+    for name, values, channels in (('offset', offset, 2 * taps), ('mask', mask, taps)):
+        shape = (len(output), channels, *output.shape[2:])
+        count = math.prod(shape[1:])
+        if len(values) != len(output) or values.shape[1:].numel() < count:
+            raise UserError(
+                f'modulated_deform_conv2d: {name} has the shape {tuple(values.shape)}; expected '
+                f'{shape} for an output of {tuple(output.shape)}'
+            )
+        fitted.append(values.flatten(1)[:, :count].reshape(shape))
+    return fitted[0], fitted[1]
 
 
 def _outside_if_nan(offset: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from glmix_mm.errors import UserError
 
 from . import roi_align_rows
+from .boxes import check_boxes
 from .widen import widen
 
 AVERAGE = 1
@@ -43,11 +44,13 @@ def roi_align_forward(
         aligned: shift by half a pixel, and no minimum size.
 
     Raises:
-        UserError: ``pool_mode`` is 0 (max).
+        UserError: ``pool_mode`` is 0 (max); or, on a CPU, a box is far larger than any image.
     """
     _require_average(pool_mode)
     values, rois = widen(input, rois)
     bins = (aligned_height, aligned_width)
+    if _on_cpu(values):
+        check_boxes(rois, bins, values.shape, spatial_scale, 'RoIAlign')
     if _by_rows(values):
         roi_align_rows.forward(values, rois, bins, spatial_scale, sampling_ratio, aligned, output)
         return
@@ -91,10 +94,14 @@ def roi_align_backward(
     )
 
 
+def _on_cpu(values: Tensor) -> bool:
+    """Whether a tensor has values (fake ones have none), on a CPU."""
+    return type(values) is Tensor and values.device.type == 'cpu'
+
+
 def _by_rows(values: Tensor) -> bool:
-    """Whether to sum rows: on a CPU, unless switched off or on tensors without values."""
-    plain = type(values) is Tensor and values.device.type == 'cpu'
-    return plain and os.environ.get(SWITCH) != 'torchvision'
+    """Whether to sum rows: on a CPU, unless switched off."""
+    return _on_cpu(values) and os.environ.get(SWITCH) != 'torchvision'
 
 
 def _require_average(pool_mode: int) -> None:

@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from glmix_mm.errors import UserError
-
 ENTRIES = 2**22  # positions of bins that are held at a time
-MOST_SAMPLES = 1000  # per bin along an axis: a box of 28,000 px at stride 4
 
 
 class Taps(NamedTuple):
@@ -68,9 +65,6 @@ def forward(
         sampling_ratio: samples per bin along each axis; 0 for one per pixel.
         aligned: shift by half a pixel, and no minimum size.
         output: written.
-
-    Raises:
-        UserError: a box is not finite, or far larger than any image.
     """
     channels = maps.shape[1]
     rows = maps.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -147,15 +141,6 @@ def entries(
     _, _, height, width = shape
     corners = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
     sizes = corners[:, 2:] - corners[:, :2]
-    wild = ~(sizes < MOST_SAMPLES * min(bins)).all(1) | ~corners.isfinite().all(1)
-    if wild.any():
-        box = ', '.join(f'{value:g}' for value in rois[wild][0, 1:].tolist())
-        raise UserError(
-            f'RoIAlign: {int(wild.sum())} of {len(rois)} boxes are not finite or far larger than '
-            f'the image of {height / scale:g} x {width / scale:g} px, such as [{box}]; expected '
-            'boxes in px of the image: the model diverged (lower the learning rate), or its '
-            'weights are random and its boxes are not clipped'
-        )
     if not aligned:
         sizes = sizes.clamp(min=1.0)
     rows = axis_taps(corners[:, 1], sizes[:, 1], bins[0], height, sampling_ratio)
