@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-all lint clean
+.PHONY: demo test test-slow test-all zoo upstream lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/demo.py --task $(TASK)
@@ -22,6 +22,14 @@ test-slow: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(PYTEST)
+
+# Each kind of model of the libraries, and the libraries' own tests: docs/zoo.md.
+zoo: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) tests/zoo/zoo.py $(ZOO)
+	$(RUN) tests/zoo/zoo_page.py
+
+upstream: $(INSTALLED)
+	$(RUN) tests/zoo/upstream.py $(SRC)
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

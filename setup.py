@@ -83,6 +83,7 @@ setup(
         'deploy': requirements('deploy'),
         'tests': requirements('tests'),
         'docs': requirements('docs'),
+        'zoo': requirements('zoo'),
     },
     cmdclass={'build_py': BuildWithConfigs, 'editable_wheel': EditableWithStartup},
     zip_safe=False,
