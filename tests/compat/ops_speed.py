@@ -1,13 +1,14 @@
-"""Times mmcv's ops as they are installed, served or compiled; run it on an idle machine.
+"""Times mmcv's ops as they are installed, served or compiled.
 
     python tests/compat/ops_speed.py
 
-Prints rows of docs/ops.md: medians of forward and backward, and the memory that both take at most.
-Compiled ops are measured in an environment that has them (``tests/stacks.sh onedl``).
+Prints rows of docs/ops.md: the CPU time of forward and backward on one thread, the least of five
+rounds, and the most memory that both hold. Compiled ops are measured in an environment that has
+them (``tests/stacks.sh onedl``).
 """
 
 from collections.abc import Callable
-from statistics import median
+from time import process_time
 from timeit import repeat
 
 import torch
@@ -56,7 +57,7 @@ def cases() -> dict[str, tuple[Callable, list[torch.Tensor]]]:
 
 def main() -> None:
     """Measure each case and print its row."""
-    print(f'{torch.get_num_threads()} threads, torch {torch.__version__}')
+    torch.set_num_threads(1)
     for name, (op, tensors) in cases().items():
         leaves = [tensor.requires_grad_() for tensor in tensors]
         output = op(*leaves)
@@ -66,7 +67,7 @@ def main() -> None:
             output.backward(gradient, retain_graph=True)
 
         times = [
-            1000 * median(repeat(function, number=1, repeat=ROUNDS))
+            1000 * min(repeat(function, timer=process_time, number=1, repeat=ROUNDS))
             for function in (lambda op=op, leaves=leaves: op(*leaves), backward)
         ]
         peak = peak_bytes(lambda op=op, leaves=leaves, to=gradient: op(*leaves).backward(to))
