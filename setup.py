@@ -80,6 +80,7 @@ setup(
     entry_points={'console_scripts': ['glmix = glmix_mm.cli:main']},
     extras_require={
         'lite': requirements('optional'),
+        'convert': requirements('convert'),
         'deploy': requirements('deploy'),
         'tests': requirements('tests'),
         'docs': requirements('docs'),

@@ -25,7 +25,7 @@ def set_up() -> None:
     from .checkpoints import safe_reading
     from .inference import picture_hook  # noqa: F401
     from .slots import slot_hook  # noqa: F401
-    from .training import amp, finite_hook, layer_decay  # noqa: F401
+    from .training import amp, class_weight_hook, finite_hook, layer_decay  # noqa: F401
     from .utils import old_names
 
     safe_reading.install()

@@ -28,12 +28,14 @@ class Found:
         notes: what was found, to be told.
         datasets: settings of each data set, in the order of :func:`datasets_of`.
         ann_files: of each split, the annotation file that its evaluators read.
+        palette: a colour (RGB) for each class; without, they get distinct ones.
     """
 
     classes: Sequence[str]
     notes: Sequence[str]
     datasets: Sequence[Mapping]
     ann_files: Mapping[str, str] = field(default_factory=dict)
+    palette: Sequence[tuple[int, int, int]] | None = None
 
 
 def use_found(cfg: Config, found: Found) -> list[str]:
@@ -60,17 +62,19 @@ def use_found(cfg: Config, found: Found) -> list[str]:
         _set_outputs(cfg, found.classes)
     if cfg.get('default_scope') == 'mmdet':
         match_by_name(cfg)  # in the encoding that the names were read in, too
-    set_classes(cfg, found.classes)
+    set_classes(cfg, found.classes, found.palette)
     return list(found.notes)
 
 
-def set_classes(cfg: Config, classes: Sequence[str]) -> None:
+def set_classes(
+    cfg: Config, classes: Sequence[str], palette: Sequence[tuple[int, int, int]] | None = None
+) -> None:
     """Set the classes of every data set, and ``num_classes`` of every head.
 
     Raises:
         UserError: a loss weighs another number of classes.
     """
-    palette = [tuple(colour) for colour in distinct_colours(len(classes))]
+    palette = [tuple(colour) for colour in palette or distinct_colours(len(classes))]
     for dataset in datasets_of(cfg):
         dataset['metainfo'] = dict(classes=tuple(classes), palette=palette)
     for settings in nested_dicts(cfg.model):

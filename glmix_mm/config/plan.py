@@ -8,6 +8,7 @@ import difflib
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from mmengine.config import Config
 
@@ -95,18 +96,20 @@ class TestOptions(Options):
     quiet: bool = False
 
 
-def train_options(args: Namespace, read_classes: Callable[[Config], Found] | None) -> TrainOptions:
+def train_options(args: Namespace, read_classes: Callable[..., Found]) -> TrainOptions:
     """Return the options of ``glmix train`` from parsed arguments.
 
     Args:
         args: of a parser with :func:`~glmix_mm.utils.arguments.add_train_options`.
-        read_classes: what ``--classes-from-data`` calls.
+        read_classes: what ``--classes-from-data`` and ``--classes`` call.
     """
+    if args.classes:
+        read_classes = partial(read_classes, class_file=args.classes)
     return TrainOptions(
         launcher=args.launcher,
         work_dir=args.work_dir,
         data_root=args.data_root,
-        read_classes=read_classes if args.classes_from_data else None,
+        read_classes=read_classes if args.classes_from_data or args.classes else None,
         seed=args.seed,
         deterministic=args.deterministic,
         from_scratch=args.from_scratch,

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -29,15 +30,19 @@ def main(argv: Sequence[str]) -> None:
     name = suiting_config(folder) if folder.is_dir() else args.data
     cfg = load_config(name, args.cfg_options)
     root = str(folder) if folder.is_dir() else args.data_root
-    own = folder.is_dir() or args.classes_from_data
-    options = Options(data_root=root, read_classes=read_classes if own else None)
+    own = folder.is_dir() or args.classes_from_data or args.classes
+    read = partial(read_classes, class_file=args.classes)
+    options = Options(data_root=root, read_classes=read if own else None)
     for note in prepare(cfg, options):
         print(note, flush=True)
     with config_mistakes(cfg.filename):
         check(cfg)
     if folder.is_dir():
         root = shlex.quote(str(folder))
-        print(f'Train on it: {spelled("train")} {name} --data-root {root} --classes-from-data')
+        classes = (
+            f'--classes {shlex.quote(args.classes)}' if args.classes else '--classes-from-data'
+        )
+        print(f'Train on it: {spelled("train")} {name} --data-root {root} {classes}')
 
 
 def check(cfg: Config) -> None:

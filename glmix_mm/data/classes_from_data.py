@@ -25,10 +25,11 @@ from ..errors import UserError
 from ..utils.messages import some
 from ..utils.nested import SPLITS
 from ..utils.pictures import ENDINGS
+from .class_file import read_class_file
 from .coco_checks import read_coco
 from .formats import describe_contents, describe_format
 from .label_statistics import refuse_other_archives, sample
-from .paths import Place, read_lines, with_slashes
+from .paths import Place, with_slashes
 from .statistics import of_all
 
 CLASSES = 'classes.txt'
@@ -87,24 +88,30 @@ def classes_from_data(cfg: Config) -> list[str]:
     return use_found(cfg, read_classes(cfg))
 
 
-def read_classes(cfg: Config) -> Found:
+def read_classes(cfg: Config, class_file: str | None = None) -> Found:
     """Find the files and the classes of a config's data set; the config stays as it is.
 
     Args:
         cfg: a detector's, segmentor's or classifier's config; its ``data_root`` is the data set's
             folder.
+        class_file: names the classes of label maps, in place of ``classes.txt``.
 
     Raises:
         UserError: there are no such files, no names, or labels that do not go with the names.
     """
-    readers = dict(mmdet=_read_coco, mmseg=_read_label_maps, mmpretrain=_read_image_folders)
+    readers = dict(mmdet=_read_coco, mmpretrain=_read_image_folders)
     scope = cfg.get('default_scope')
-    if scope not in readers:
+    if scope not in (*readers, 'mmseg'):
         raise UserError(
             f'--classes-from-data: {cfg.filename} is for {scope}; only the classes of detectors '
             "(COCO's json), segmentors (label maps) and classifiers (folders of images) are read"
         )
-    found = readers[scope](cfg)
+    if class_file and scope != 'mmseg':
+        raise UserError(
+            f'--classes {class_file}: names the classes of label maps, but {cfg.filename} is for '
+            f'{scope}, whose data name their own; use --classes-from-data'
+        )
+    found = _read_label_maps(cfg, class_file) if scope == 'mmseg' else readers[scope](cfg)
     count = f'{len(found.classes)} classes: {some(found.classes, SHOWN)}'
     return replace(found, notes=[*found.notes, count])
 
@@ -279,7 +286,7 @@ def _find_images(root: Path, split: str, path: str) -> str:
     )
 
 
-def _read_label_maps(cfg: Config) -> Found:
+def _read_label_maps(cfg: Config, class_file: str | None) -> Found:
     """Find the folders of images and label maps of all splits, and the names of their classes."""
     settings, paths, folders = [], [], {}
     for split in SPLITS:
@@ -296,14 +303,25 @@ def _read_label_maps(cfg: Config) -> Found:
     paths = sorted(set(paths))
     chosen, counts = sample(paths, LABEL_MAPS_READ)
     looked = of_all(len(chosen), len(paths))
-    found = {root: _name_labels(root, set(counts), ignored, looked) for root in folders}
+    files = {root: Path(class_file) if class_file else root / CLASSES for root in folders}
+    if class_file and not Path(class_file).is_file():
+        raise UserError(f'--classes {class_file}: no such file ({Path(class_file).absolute()})')
+    named = {
+        root: read_class_file(path) if path.is_file() else ([], None)
+        for root, path in files.items()
+    }
+    found = {
+        root: _name_labels(files[root], names, set(counts), ignored, looked)
+        for root, (names, _) in named.items()
+    }
     root, (classes, reduce) = next(iter(found.items()))
     for other, (names, _) in found.items():
         _require_same(root, classes, other, names)
     zero = '0 is ignored, 1 is the first class' if reduce else '0 is the first class'
-    source = root / CLASSES if (root / CLASSES).is_file() else f'the labels of {folders[root]}'
+    source = files[root] if named[root][0] else f'the labels of {folders[root]}'
     notes = [f'Classes from {source} ({looked} label maps read); label {zero}']
-    return Found(classes, notes, [dict(own, reduce_zero_label=reduce) for own in settings])
+    settings = [dict(own, reduce_zero_label=reduce) for own in settings]
+    return Found(classes, notes, settings, palette=named[root][1])
 
 
 def _place_label_maps(root: Path, split: str, dataset: ConfigDict) -> dict:
@@ -358,11 +376,14 @@ def _suffixes(images: Path, labels: Path) -> tuple[str, str]:
     )
 
 
-def _name_labels(root: Path, found: set[int], ignored: int, looked: str) -> tuple[list[str], bool]:
+def _name_labels(
+    path: Path, names: list[str], found: set[int], ignored: int, looked: str
+) -> tuple[list[str], bool]:
     """Return the names of the classes, and whether label 0 is to be ignored.
 
     Args:
-        root: the data set's folder.
+        path: of the file with the names.
+        names: in it; none where it is not there.
         found: the labels in the label maps.
         ignored: the one that the config ignores.
         looked: at how many label maps, for the messages.
@@ -370,26 +391,20 @@ def _name_labels(root: Path, found: set[int], ignored: int, looked: str) -> tupl
     Raises:
         UserError: the labels do not go with the names, or are of fewer than two classes.
     """
-    path, labels = root / CLASSES, sorted(found - {ignored})
+    labels = sorted(found - {ignored})
     top = labels[-1] if labels else 0
-    if path.is_file():
-        # Some editors begin a file with a byte order mark.
-        names = [line.removeprefix('\ufeff') for line in read_lines(str(path))]
-        if top > len(names):
-            raise UserError(
-                f'{path.absolute()}: names {len(names)} classes, but the label maps ({looked} '
-                f'read) go up to {top}; expected 0 to {len(names) - 1}, or 1 to {len(names)} with '
-                '0 ignored'
-            )
-        if len(set(names)) < len(names):
-            raise UserError(f'{path.absolute()}: names a class twice; expected one name per line')
-    else:
-        names = [f'label {label}' for label in range(top + 1)]
+    if names and top > len(names):
+        raise UserError(
+            f'{path.absolute()}: names {len(names)} classes, but the label maps ({looked} read) go '
+            f'up to {top}; expected 0 to {len(names) - 1}, or 1 to {len(names)} with 0 ignored'
+        )
+    names = names or [f'label {label}' for label in range(top + 1)]
     if len(names) < 2:
         raise UserError(
-            f'{root.absolute()}: the label maps ({looked} read) hold {some(labels) or "nothing"} '
-            f'and perhaps {ignored}, which is ignored; expected two classes or more, background '
-            'included: write them as 0, 1, ..., or name them in classes.txt'
+            f'{path.parent.absolute()}: the label maps ({looked} read) hold '
+            f'{some(labels) or "nothing"} and perhaps {ignored}, which is ignored; expected two '
+            'classes or more, background included: write them as 0, 1, ..., or name them in '
+            'classes.txt'
         )
     return names, top == len(names)
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
@@ -15,6 +16,7 @@ from . import coco_ids
 from .coco_entries import box_mistake, id_mistake, image_mistake, mask_mistake, mask_scoring_mistake
 from .coco_statistics import Annotations, read_annotations, survey_annotations
 from .copies import repeated_note
+from .formats import describe_format, find_format
 from .paths import COCO_LAYOUT, Place, require_images
 from .statistics import Survey, survey_images
 
@@ -151,6 +153,12 @@ def read_coco(path: str, place: Place) -> Mapping:
         UserError: it is missing, not json, or not in COCO's format.
     """
     if not os.path.isfile(path):
+        root = Path(place.root or '.')
+        other = find_format(root) if root.is_dir() else None
+        if other and other[0].labels:
+            raise UserError(
+                f'{place.split} data: {os.path.abspath(path)} is missing; {describe_format(root)}'
+            )
         raise place.missing(path, 'is missing', COCO_LAYOUT)
     try:
         with open(path, encoding='utf-8') as file:

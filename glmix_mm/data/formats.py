@@ -10,14 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from ..utils.commands import spelled
+
 FILES = 2000  # that are looked into
 NAMES = 50_000  # of files, images included, after which no folder is looked into
 LARGE = 2**20  # bytes of a json beyond which only its start and end are read
-# What to do next with annotations in another format than COCO's.
-CONVERT = (
-    "detectors read COCO's json: convert it, for example with the package supervision "
-    '(DetectionDataset.{reader}, then as_coco), to train.json and val.json'
-)
+CONVERT = "detectors read COCO's json, which this writes: {convert}"  # what to do next
 
 
 class Format(NamedTuple):
@@ -27,22 +25,36 @@ class Format(NamedTuple):
         name: of the format.
         next_step: what to do with it.
         fits: tells whether a file is one of it.
+        labels: how its files end, where ``glmix convert`` reads it.
     """
 
     name: str
     next_step: str
     fits: Callable[[Path], bool]
+    labels: str = ''
 
 
 def describe_format(folder: Path) -> str:
     """Return what a folder's annotations are and what to do next, or '' if they are not known."""
+    found = find_format(folder)
+    if not found:
+        return ''
+    kind, path = found
+    below = path.relative_to(folder)
+    names = [shlex.quote(str(name)) for name in (folder, f'{folder.absolute().name}_coco')]
+    convert = f'{spelled("convert")} {names[0]} {names[1]}'
+    next_step = kind.next_step.format(file=shlex.quote(str(below)), convert=convert)
+    return f'{below} is {kind.name}; {next_step}'
+
+
+def find_format(folder: Path) -> tuple[Format, Path] | None:
+    """Return the format of a folder's annotations and a file of it; None if it is not known."""
     files = list(islice(_walk(folder), FILES))
     for kind in FORMATS:
         found = next((path for path in files if kind.fits(path)), None)
         if found:
-            below = found.relative_to(folder)
-            return f'{below} is {kind.name}; {kind.next_step.format(file=shlex.quote(str(below)))}'
-    return ''
+            return kind, found
+    return None
 
 
 def describe_contents(folder: Path) -> str:
@@ -135,16 +147,11 @@ FORMATS = (
         'and write the names of the classes to classes.txt',
         lambda path: path.name == '_classes.csv',
     ),
-    Format("Pascal VOC's XML", CONVERT.format(reader='from_pascal_voc'), _has_root('annotation')),
+    Format("Pascal VOC's XML", CONVERT, _has_root('annotation'), '.xml'),
     Format(
         "CVAT's own XML", 'export the task again as COCO 1.0 from CVAT', _has_root('annotations')
     ),
-    Format(
-        "labelme's json",
-        "detectors read COCO's json: convert it, for example with the package labelme2coco, to "
-        'train.json and val.json',
-        _has_keys('shapes', 'imagePath'),
-    ),
+    Format("labelme's json", CONVERT, _has_keys('shapes', 'imagePath'), '.json'),
     Format(
         "COCO's json, but not where it is looked for (train.json and val.json, for example)",
         'rename it, or give the folder that holds it; if it is not split, divide it '
@@ -154,5 +161,5 @@ FORMATS = (
         'and val_dataloader and test_dataloader likewise',
         _has_keys('images', 'categories'),
     ),
-    Format("YOLO's text", CONVERT.format(reader='from_yolo'), _is_yolo),
+    Format("YOLO's text", CONVERT, _is_yolo, '.txt'),
 )

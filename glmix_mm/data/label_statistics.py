@@ -17,6 +17,7 @@ from .checked_loading import check_header
 from .statistics import Survey, evenly, in_threads, of_all, read_size, survey_depth
 
 SHOWN = 12  # labels that a note lists
+RARE = 0.01  # of the pixels that are not ignored; classes below learn better with weights
 HANDFUL = 5  # classes; of so few any may be rare, and not in a sample
 FULL_ADE = ('ADE20K_2016_07_26', 'ADE20K_2021_17_01')
 FULL_ADE_INDEX = ('index_ade20k.mat', 'index_ade20k.pkl')
@@ -130,6 +131,19 @@ def survey_label_maps(
         survey.notes.append(
             f'warning: {100 * passed_over / pixels:.3g} % of the pixels are ignored, so what is '
             'there is never learned; a background is a class of its own, with a name'
+        )
+    labelled = pixels - passed_over
+    rare = [
+        (counts[label] / labelled, name)
+        for label, name in enumerate(classes, first)
+        if 0 < counts[label] < RARE * labelled
+    ]
+    if learned and rare:
+        listed = ', '.join(f'{name} {100 * share:.2g} %' for share, name in sorted(rare)[:SHOWN])
+        more = f' and {len(rare) - SHOWN} more' if len(rare) > SHOWN else ''
+        survey.notes.append(
+            f'rare, below {100 * RARE:g} % of the labelled pixels: {listed}{more}; custom_hooks = '
+            "[dict(type='ClassWeightHook')] in the config weighs classes by their frequency"
         )
     survey_depth(survey, [image for image, _ in pairs])
     _compare_sizes(survey, pairs)

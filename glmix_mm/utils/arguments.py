@@ -149,11 +149,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--from-scratch', action='store_true', help='do not load pretrained weights'
     )
-    parser.add_argument(
-        '--classes-from-data',
-        action='store_true',
-        help='take classes and file names from the data set, and set num_classes everywhere',
-    )
+    add_classes(parser)
     parser.add_argument(
         '--seed',
         type=int,
@@ -163,6 +159,21 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         '--deterministic',
         action='store_true',
         help='give the same bits in each run with the same seed (slower)',
+    )
+
+
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """Add the options that take the classes from the data set."""
+    parser.add_argument(
+        '--classes-from-data',
+        action='store_true',
+        help='take classes and file names from the data set, and set num_classes everywhere',
+    )
+    parser.add_argument(
+        '--classes',
+        metavar='FILE',
+        help="the same, with the names of the label maps' classes from FILE: one per line, and "
+        'perhaps its colour (NAME R G B)',
     )
 
 
@@ -258,10 +269,14 @@ def check_data_parser() -> argparse.ArgumentParser:
         'data', metavar='CONFIG|FOLDER', help='a config, or a folder with a data set of your own'
     )
     parser.add_argument('--data-root', help="folder of the config's data set")
-    parser.add_argument(
-        '--classes-from-data',
-        action='store_true',
-        help='check the data as training with this option reads them',
-    )
+    add_classes(parser)
     add_cfg_options(parser)
+    return parser
+
+
+def convert_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``glmix convert``."""
+    parser = tool_parser("Turn Pascal VOC, YOLO or labelme into COCO's json.")
+    parser.add_argument('folder', metavar='DIR', help='the folder of the data set')
+    parser.add_argument('out', metavar='OUT', help='a new folder for json and links to the images')
     return parser

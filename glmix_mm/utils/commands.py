@@ -81,6 +81,11 @@ JOBS = {
     'Prepare': {
         'doctor': Command('doctor.command', 'check the installation and the machine', bare=True),
         'check-data': Command('data.check_data', 'check a dataset', parser='check_data_parser'),
+        'convert': Command(
+            'data.convert',
+            "turn Pascal VOC, YOLO or labelme into COCO's json",
+            parser='convert_parser',
+        ),
         'config': Command(
             'inference.show_config',
             'print the config of a run, or what changes',

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 from mmengine.config import Config
-from shipped_configs import CONFIGS, NAMES
+from shipped_configs import CONFIGS, DEMO, NAMES
 
 sys.path.insert(0, str(CONFIGS.parent))  # works without installation
 
@@ -63,7 +63,7 @@ PUBLISHED = {
 }
 DATA = {'mmdet': 'COCO', 'mmseg': 'ADE20K', 'mmpretrain': 'ImageNet-1k'}
 SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 2048), 'mmpretrain': (224, 224)}
-LISTED = [name for name in NAMES if not name.startswith('demo/')]
+LISTED = [name for name in NAMES if name not in DEMO]
 
 
 def metafile(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
-from shipped_configs import CONFIGS, NAMES
+from shipped_configs import CONFIGS, DEMO, NAMES
 
 sys.path.insert(0, str(CONFIGS.parent))  # works without installation
 
@@ -69,13 +69,11 @@ def base_of(name: str) -> str:
     path = Path(name)
     if path.parent.name in ('imagenet', 'ablation'):
         return 'imagenet/glnet_4g.py'
+    if name in DEMO:
+        return name.replace('_micro_', '_nano_')
     method = path.stem.split('_')[0]
     schedule = {'semfpn': '80k', 'upernet': '160k'}.get(method, '1x')
-    return (
-        name
-        if path.parent.name == 'demo'
-        else f'{BASES.get(method, method)}_glnet_4g_{schedule}.py'
-    )
+    return f'{BASES.get(method, method)}_glnet_4g_{schedule}.py'
 
 
 def read() -> dict[str, dict[str, Any]]:

@@ -9,7 +9,8 @@ NAMES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
-DEMO = [name for name in NAMES if name.startswith('demo/')]
+# Small ones, for the demo set and for small public sets.
+DEMO = [name for name in NAMES if name.startswith(('demo/', 'bccd/', 'camvid/'))]
 IMAGENET = [name for name in NAMES if name.startswith('imagenet/')]
 ABLATION = [name for name in NAMES if name.startswith('ablation/')]
 SHIPPED = [name for name in NAMES if name not in DEMO + IMAGENET + ABLATION]

@@ -292,3 +292,16 @@ def test_label_maps_of_16_bits(root):
     for path in (root / LABELS).iterdir():
         Image.fromarray(np.asarray(Image.open(path), np.uint16)).save(path)
     check_datasets(make_config(root), ['train'])
+
+
+def test_rare_classes_are_named_with_their_share(root):
+    for path in (root / LABELS).iterdir():
+        labels = np.full((64, 64), 1, np.uint8)
+        labels[:32] = 255  # which is not counted
+        labels[40, :10], labels[41:62] = 3, 2
+        Image.fromarray(labels).save(path)
+    notes = []
+    check_datasets(make_config(root), ['train'], notes.append)
+    (note,) = [note for note in notes if 'rare' in note]
+    assert f'labelled pixels: {DEMO_SEG_CLASSES[2]} 0.49 %; ' in note  # 10 of 2048
+    assert 'ClassWeightHook' in note

@@ -18,6 +18,7 @@ from glmix_mm.config.data_root import apply_data_root
 from glmix_mm.config.load_config import load_config
 from glmix_mm.data import classes_from_data
 from glmix_mm.data.check_data import main as check_data
+from glmix_mm.data.class_file import read_class_file
 from glmix_mm.data.dataset_checks import check_datasets
 from glmix_mm.errors import UserError
 from glmix_mm.utils.nested import heads_classes, unwrap
@@ -157,13 +158,19 @@ def test_label_maps_are_found(images, labels, maps):
     ],
 )
 def test_labels_and_names(names, labels, expected, tmp_path):
+    path = tmp_path / 'classes.txt'
     if names:
-        (tmp_path / 'classes.txt').write_text(names.replace(' ', '\n\n'))
+        path.write_text(names.replace(' ', '\n\n'))
+
+    def name_labels():
+        listed = read_class_file(path)[0] if names else []
+        return classes_from_data._name_labels(path, listed, {*labels}, 250, 'all 9')
+
     if isinstance(expected, tuple):
-        assert classes_from_data._name_labels(tmp_path, {*labels}, 250, 'all 9') == expected
+        assert name_labels() == expected
         return
     with pytest.raises(UserError) as caught:
-        classes_from_data._name_labels(tmp_path, {*labels}, 250, 'all 9')
+        name_labels()
     assert expected in str(caught.value)
 
 

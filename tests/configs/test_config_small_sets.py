@@ -1,0 +1,32 @@
+"""The configs of small public sets: trained from scratch, with classes that fit their heads."""
+
+import pytest
+from mmengine.registry import MODELS
+from shipped_configs import NAMES
+from torch import nn
+
+from glmix_mm.utils.nested import heads_classes
+
+SMALL = [name for name in NAMES if name.startswith(('bccd/', 'camvid/'))]
+MILLIONS = {'nano': (0.5, 2), 'micro': (3, 5)}  # parameters of the backbones
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_small_and_from_scratch(load, name):
+    cfg = load(name)
+    backbone = MODELS.build(cfg.model.backbone)
+    count = sum(each.numel() for each in backbone.parameters()) / 1e6
+    low, high = MILLIONS[name.split('_')[2]]
+    assert low < count < high
+    assert 'init_cfg' not in cfg.model.backbone and not cfg.get('load_from')
+    norms = [each for each in backbone.train().modules() if isinstance(each, nn.BatchNorm2d)]
+    assert norms and all(norm.training for norm in norms)
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_heads_fit_the_classes(load, name):
+    cfg = load(name)
+    counts = dict(heads_classes(cfg.model, 'model'))
+    classes = cfg.train_dataloader.dataset.metainfo.classes
+    assert counts and set(counts.values()) == {len(classes)}
+    assert cfg.val_dataloader.dataset.metainfo == cfg.train_dataloader.dataset.metainfo
