@@ -41,7 +41,7 @@ def weights_of(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: no weights under 'state_dict' nor at the top level; it holds "
             f"{', '.join(map(str, checkpoint)) or 'nothing'}. A backbone's pretrained weights "
-            'belong into model.backbone.init_cfg instead'
+            'belong in model.backbone.init_cfg instead'
         )
     return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
 

@@ -129,8 +129,8 @@ def survey_label_maps(
     passed_over = counts[ignored] + (counts[0] if first else 0)
     if 2 * passed_over > pixels:
         survey.notes.append(
-            f'warning: {100 * passed_over / pixels:.3g} % of the pixels are ignored, so what is '
-            'there is never learned; a background is a class of its own, with a name'
+            f'warning: {100 * passed_over / pixels:.3g} % of the pixels are ignored, so '
+            'they are never learned; a background needs a class of its own, with a name'
         )
     labelled = pixels - passed_over
     rare = [

@@ -88,8 +88,8 @@ def read_lines(path: str) -> list[str]:
             return [line.strip() for line in file if line.strip()]
     except UnicodeDecodeError as error:
         raise UserError(
-            f'{path}: is not text in UTF-8 (byte {error.start}); save it as such, with an entry a '
-            'line'
+            f'{path}: is not text in UTF-8 (byte {error.start}); save it as UTF-8, one entry '
+            'per line'
         ) from error
 
 

@@ -34,7 +34,7 @@ def _check_pretrained(cfg: Config) -> None:
     if weights and isinstance(kind, type) and issubclass(kind, PyramidBackbone):
         raise UserError(
             f'{cfg.filename}: model.pretrained={weights!r} is for another backbone than '
-            f'{kind.__name__}; set model.pretrained=None (its own weights belong into '
+            f'{kind.__name__}; set model.pretrained=None (its own weights belong in '
             'model.backbone.init_cfg)'
         )
 
