@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,38 @@ class Case(NamedTuple):
 REFUSED = 'refused'
 
 
+def refused(group: str, name: str, rows: Iterable[tuple]) -> Iterator[Case]:
+    """Yield the cases of a table's rows: what the file is, the ways in, words, what makes it.
+
+    The words, or the one, stand in the message besides the file's name. What makes the file takes
+    the bench and a path of that name, and may return another path.
+    """
+    for what, ways, words, make in rows:
+        words = (name, words) if isinstance(words, str) else (name, *words)
+        for way in ways.split(', '):
+            yield Case(group, what, way, REFUSED, sent(name, way, make), words)
+
+
+def handled(group: str, name: str, rows: Iterable[tuple]) -> Iterator[Case]:
+    """Yield the cases of rows that have, in the place of words, how the file is handled."""
+    for what, ways, how, make in rows:
+        for way in ways.split(', '):
+            yield Case(group, what, way, how, sent(name, way, make))
+
+
+def sent(name: str, way: str, make: Callable) -> Callable[['Bench'], object]:
+    """Return a run that makes a file and sends it in; nothing that it holds may be run."""
+
+    def run(bench):
+        path = bench.path(name)
+        try:
+            return getattr(bench, way)(make(bench, path) or path)
+        finally:
+            assert not bench.trace(path).exists(), 'a call in the file was run'
+
+    return run
+
+
 def outcome_of(case: Case, bench: 'Bench') -> tuple[str, str]:
     """Run a case; return its outcome and the message, or 'WRONG' and why."""
     try:
@@ -86,6 +118,10 @@ class Bench:
         folder = self.folder / str(self.number)
         folder.mkdir()
         return folder / name
+
+    def trace(self, path: Path) -> Path:
+        """Return the file that calls in a hostile file would make."""
+        return path.with_name('trace')
 
     @cached_property
     def demo(self) -> Path:

@@ -1,6 +1,9 @@
-"""Cases of checkpoints: code, damage, wrong content, bombs."""
+"""Cases of checkpoints: code, damage, wrong content, bombs. A row of a table is a case.
 
-import collections
+A row has: what the file is, the ways in, a word of the message (or how it is handled), and what
+makes the file.
+"""
+
 import io
 import os
 import pickle
@@ -8,27 +11,57 @@ import random
 import struct
 import tarfile
 import zipfile
-from pathlib import Path
+from collections import OrderedDict
 
 import torch
-from hostile_bench import REFUSED, Case
+from hostile_bench import Case, handled, refused
 
-WAYS = ('read', 'pretrained', 'resume', 'load_from', 'test', 'predict')
+NAME = 'odd.pth'
+UNREADABLE = f'{NAME}: not a readable checkpoint'
+WAYS = 'pretrained, resume, load_from, test, predict'
+LOADED = 'pretrained, resume, test, predict'
 
 
 def cases() -> list[Case]:
     """Return all cases of checkpoints."""
     return [
-        *code(),
-        *damage(),
-        *content(),
-        *names(),
-        *records(),
-        *bombs(),
-        *archives(),
-        *strangers(),
-        *paths(),
+        *refused('code', NAME, code()),
+        *refused('damage', NAME, damage()),
+        *refused('weights', NAME, weights()),
+        *handled('weights', NAME, converted()),
+        *refused('records', NAME, records()),
+        *handled('records', NAME, passed_over()),
+        *refused('bombs', NAME, bombs()),
+        Case('bombs', 'a list in a list, 100,000 times', 'read', 'read', nested),
+        *refused('archives', NAME, archives()),
+        *handled('archives', NAME, [FOLLOWED]),
+        *refused('strangers', NAME, strangers()),
+        *handled('strangers', NAME, [('a sound file', 'test', 'read', saved(ordered))]),
+        *refused('strangers', NAME, paths()),
     ]
+
+
+def written(data):
+    """Make a file of these bytes, or of what a function makes of the bench."""
+    return lambda bench, path: path.write_bytes(data(bench) if callable(data) else data) and None
+
+
+def changed(change):
+    """Make a file of a sound checkpoint's bytes, changed."""
+    return written(lambda bench: change(bench.sound))
+
+
+def saved(value):
+    """Save what a function makes of the bench."""
+    return lambda bench, path: torch.save(value(bench), path)
+
+
+def replaced(**entries):
+    """Save the sound content with other entries."""
+    return saved(lambda bench: dict(bench.content, **entries))
+
+
+# Calls of functions.
 
 
 class Call:
@@ -61,222 +94,176 @@ def pickled(value, protocol=2) -> bytes:
     return buffer.getvalue()
 
 
-def archive(path, data: bytes, extra=(), compression=zipfile.ZIP_STORED):
-    """Write a zip archive as torch saves it around a pickle."""
-    with zipfile.ZipFile(path, 'w', compression) as file:
-        for name, value in (('data.pkl', data), ('version', b'3\n'), ('byteorder', b'little')):
+def archive(data: bytes, extra=(), compression=zipfile.ZIP_STORED) -> bytes:
+    """Return a zip archive as torch saves it around a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w', compression) as file:
+        parts = (('data.pkl', data), ('version', b'3\n'), ('byteorder', b'little'), *extra)
+        for name, value in parts:
             file.writestr(f'archive/{name}', value)
-        for name, value in extra:
-            file.writestr(f'archive/{name}', value)
+    return buffer.getvalue()
 
 
-# What each call would do, if it were run: make the file whose path takes the place of PATH.
+def legacy(value) -> bytes:
+    """Return a file as torch saved it before 1.6."""
+    head = (0x1950A86A20F9469CFC6C, 1001, dict(little_endian=True))
+    head = b''.join(pickle.dumps(part, 2) for part in head)
+    return head + pickled(value) + pickle.dumps([], 2)
+
+
+# Functions, and arguments with which each would make the file whose path takes the place of PATH.
 CALLS = [
-    ('os.system', 'touch PATH'),
-    ('posix.system', 'touch PATH'),
-    ('nt.system', 'touch PATH'),
-    ('os.popen', 'touch PATH'),
-    ('os.mkdir', 'PATH'),
+    ('os.system posix.system nt.system os.popen', 'touch PATH'),
+    ('os.mkdir pathlib.Path.touch shutil.rmtree runpy.run_path ctypes.CDLL', 'PATH'),
+    ('torch.load torch.serialization.load torch.jit.load torch.ops.load_library', 'PATH'),
+    ('numpy.load webbrowser.open mmengine.config.Config.fromfile', 'PATH'),
+    ('mmengine.utils.mkdir_or_exist', 'PATH'),
     ('os.execvp', 'touch', ['touch', 'PATH']),
-    ('subprocess.Popen', ['touch', 'PATH']),
-    ('subprocess.check_output', ['touch', 'PATH']),
-    ('builtins.eval', "open('PATH', 'w')"),
-    ('builtins.exec', "open('PATH', 'w')"),
-    ('__builtin__.eval', "open('PATH', 'w')"),
-    ('builtins.open', 'PATH', 'w'),
+    ('subprocess.Popen subprocess.check_output', ['touch', 'PATH']),
+    ('builtins.eval builtins.exec __builtin__.eval timeit.timeit', "open('PATH', 'w')"),
     ('builtins.compile', "open('PATH', 'w')", 'x', 'exec'),
-    ('builtins.__import__', 'antigravity'),
+    ('builtins.open io.open _io.FileIO', 'PATH', 'w'),
+    ('builtins.__import__ importlib.import_module', 'antigravity'),
     ('builtins.getattr', dict, 'fromkeys'),
     ('builtins.setattr', 'x', 'y', 1),
     ('builtins.map', print, ['x']),
-    ('builtins.exit', 3),
-    ('sys.exit', 3),
-    ('io.open', 'PATH', 'w'),
-    ('_io.FileIO', 'PATH', 'w'),
-    ('pathlib.Path.touch', 'PATH'),
-    ('shutil.rmtree', 'PATH'),
-    ('importlib.import_module', 'antigravity'),
-    ('runpy.run_path', 'PATH'),
-    ('pickle.loads', pickle.dumps(1)),
-    ('_pickle.loads', pickle.dumps(1)),
-    ('torch.load', 'PATH'),
-    ('torch.serialization.load', 'PATH'),
+    ('builtins.exit sys.exit', 3),
+    ('pickle.loads _pickle.loads', pickle.dumps(1)),
     ('torch.hub.load', 'PATH', 'x'),
-    ('torch.jit.load', 'PATH'),
-    ('torch.ops.load_library', 'PATH'),
-    ('numpy.load', 'PATH'),
     ('numpy.save', 'PATH', 1),
-    ('ctypes.CDLL', 'PATH'),
-    ('socket.socket',),
-    ('webbrowser.open', 'PATH'),
-    ('timeit.timeit', "open('PATH', 'w')"),
-    ('code.InteractiveInterpreter',),
-    ('operator.attrgetter', 'x'),
-    ('operator.methodcaller', 'x'),
+    ('socket.socket code.InteractiveInterpreter types.FunctionType',),
+    ('operator.attrgetter operator.methodcaller', 'x'),
     ('functools.partial', print),
-    ('types.FunctionType',),
-    ('mmengine.config.Config.fromfile', 'PATH'),
     ('mmengine.fileio.put_text', 'x', 'PATH'),
-    ('mmengine.utils.mkdir_or_exist', 'PATH'),
     ('glmix_mm.utils.atomic_files.write_atomically', 'PATH', b'x'),
 ]
-
-
-def put_path(value, trace):
-    if isinstance(value, str):
-        return value.replace('PATH', str(trace))
-    return [put_path(part, trace) for part in value] if isinstance(value, list) else value
+PLACES = {
+    '': lambda call: {'state_dict': call},
+    ' at the top': lambda call: call,
+    ' among the weights': lambda call: {'state_dict': {'w': call}},
+    ' as a key': lambda call: {call: 1},
+    ' in meta': lambda call: {'meta': call},
+    ' in the optimizer': lambda call: {'optimizer': {'state': [call]}},
+    ' in the log': lambda call: {'message_hub': {'log_scalars': (call,)}},
+}
 
 
 def code():
     """A call of each of many functions, and one call in each place and kind of file."""
 
-    def zipped(path, value):
-        archive(path, pickled(value))
+    def put_path(value, trace):
+        if isinstance(value, str):
+            return value.replace('PATH', trace)
+        return [put_path(part, trace) for part in value] if isinstance(value, list) else value
 
-    def plain(protocol):
-        return lambda path, value: path.write_bytes(pickled(value, protocol))
+    def calling(name, *args, place='', write=lambda value: archive(pickled(value))):
+        def make(bench, path):
+            trace = str(bench.trace(path))
+            call = Call(name, *(put_path(arg, trace) for arg in args))
+            path.write_bytes(write(PLACES[place](call)))
 
-    def legacy(path, value):
-        head = b''.join(
-            pickle.dumps(part, 2)
-            for part in (0x1950A86A20F9469CFC6C, 1001, dict(little_endian=True))
-        )
-        path.write_bytes(head + pickled(value) + pickle.dumps([], 2))
+        return make
 
-    def run_with(call, write, place, way):
-        def run(bench):
-            path, trace = bench.path('evil.pth'), bench.path('trace')
-            name, *args = call
-            write(path, place(Call(name, *(put_path(arg, trace) for arg in args))))
-            try:
-                getattr(bench, way)(path)
-            finally:
-                assert not trace.exists(), f'{name} was run'
+    word = 'refused, for it holds'
+    for names, *args in CALLS:
+        for name in names.split():
+            yield f'call of {name}', 'read', word, calling(name, *args)
+    what, system = 'call of os.system', ('os.system', 'touch PATH')
+    yield what, WAYS, word, calling(*system)
+    for place in PLACES:
+        if place:
+            yield what + place, 'read', word, calling(*system, place=place)
+    yield f'{what} in a legacy file', 'read', word, calling(*system, write=legacy)
+    for protocol in (2, 0, 4, 5):
+        kind = f' of protocol {protocol}' if protocol != 2 else ''
+        write = lambda value, protocol=protocol: pickled(value, protocol)  # noqa: E731
+        # Torch can't read those of other protocols at all.
+        made = calling(*system, write=write)
+        yield f'{what} in a plain pickle{kind}', 'read', '' if kind else word, made
 
-        return run
 
-    def case(what, call, write=zipped, place=lambda call: {'state_dict': call}, way='read'):
-        words = ('evil.pth', 'refused, for it holds')
-        return Case('code', what, way, REFUSED, run_with(call, write, place, way), words)
+# Damage.
 
-    for call in CALLS:
-        yield case(f'call of {call[0]}', call)
-    system = CALLS[0]
-    for way in WAYS[1:]:
-        yield case(f'call of {system[0]}', system, way=way)
-    places = {
-        'at the top': lambda call: call,
-        'among the weights': lambda call: {'state_dict': {'w': call}},
-        'as a key': lambda call: {call: 1},
-        'in meta': lambda call: {'meta': call},
-        'in the optimizer': lambda call: {'optimizer': {'state': [call]}},
-        'in the log': lambda call: {'message_hub': {'log_scalars': (call,)}},
-    }
-    for where, place in places.items():
-        yield case(f'call of {system[0]} {where}', system, place=place)
-    for name, write in {'a legacy file': legacy, 'a plain pickle': plain(2)}.items():
-        yield case(f'call of {system[0]} in {name}', system, write=write)
-    # Torch can't read these at all.
-    for protocol in (0, 4, 5):
-        run = run_with(system, plain(protocol), lambda call: {'state_dict': call}, 'read')
-        what = f'call of {system[0]} in a plain pickle of protocol {protocol}'
-        yield Case('code', what, 'read', REFUSED, run, ('evil.pth',))
+
+def flipped(find):
+    """Make a sound checkpoint with one bit changed, in the byte that is found."""
+
+    def change(data):
+        changed = bytearray(data)
+        changed[find(data)] ^= 1 << random.Random(len(data)).randrange(8)
+        return bytes(changed)
+
+    return changed(change)
+
+
+def within(name, share):
+    """Find a byte in an archive's record."""
+
+    def find(data):
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            entry = next(e for e in file.infolist() if e.filename.endswith(name))
+        lengths = struct.unpack_from('<HH', data, entry.header_offset + 26)
+        start = entry.header_offset + 30 + sum(lengths)  # after its name and padding
+        return start + int(share * (entry.file_size - 1))
+
+    return find
 
 
 def damage():
     """Truncated and changed files."""
 
     def cut(part, data):
-        keep = part if isinstance(part, int) else int(len(data) * part)
-        return data[:keep]
+        return data[: part if isinstance(part, int) else int(len(data) * part)]
 
-    def broken(change, way='read', legacy=False):
-        def run(bench):
-            data = bench.sound
-            if legacy:
-                buffer = io.BytesIO()
-                torch.save(bench.content, buffer, _use_new_zipfile_serialization=False)
-                data = buffer.getvalue()
-            path = bench.path('broken.pth')
-            path.write_bytes(change(data))
-            return getattr(bench, way)(path)
+    def old(bench):
+        buffer = io.BytesIO()
+        torch.save(bench.content, buffer, _use_new_zipfile_serialization=False)
+        return buffer.getvalue()
 
-        return run
-
-    words = ('broken.pth: not a readable checkpoint',)
     for part in (0, 1, 4, 30, 0.25, 0.5, 0.75, 0.9, 0.99, -22, -1):
         what = f'cut off after {part:.0%}' if isinstance(part, float) else f'cut at byte {part}'
-        run = broken(lambda data, part=part: cut(part, data))
-        yield Case('damage', what, 'read', REFUSED, run, words)
+        yield what, 'read', UNREADABLE, changed(lambda data, part=part: cut(part, data))
     for part in (1, 100, 0.5, 0.99):
-        what = f'legacy file cut at {part}'
-        run = broken(lambda data, part=part: cut(part, data), legacy=True)
-        yield Case('damage', what, 'read', REFUSED, run, words)
-    for way in WAYS[1:]:
-        run = broken(lambda data: data[: len(data) // 2], way)
-        yield Case('damage', 'cut off after 50%', way, REFUSED, run, words)
-
-    def flip(position):
-        def change(data):
-            changed = bytearray(data)
-            changed[position(data)] ^= 1 << random.Random(len(data)).randrange(8)
-            return bytes(changed)
-
-        return change
-
-    def within(name, share):
-        """Return the place of a byte in an archive's record."""
-
-        def position(data):
-            with zipfile.ZipFile(io.BytesIO(data)) as file:
-                entry = next(e for e in file.infolist() if e.filename.endswith(name))
-            lengths = struct.unpack_from('<HH', data, entry.header_offset + 26)
-            start = entry.header_offset + 30 + sum(lengths)  # after its name and padding
-            return start + int(share * (entry.file_size - 1))
-
-        return position
-
+        make = written(lambda bench, part=part: cut(part, old(bench)))
+        yield f'legacy file cut at {part}', 'read', UNREADABLE, make
+    yield 'cut off after 50%', WAYS, UNREADABLE, changed(lambda data: cut(0.5, data))
     for share in (0, 0.1, 0.5, 0.9, 1):
         for record in ('data.pkl', 'data/6', 'data/20'):
-            run = broken(flip(within(record, share)))
             what = f'a bit changed at {share:.0%} of {record}'
-            yield Case('damage', what, 'read', REFUSED, run, words)
+            yield what, 'read', UNREADABLE, flipped(within(record, share))
     for name, find in {
         'the directory': lambda data: data.index(b'PK\x01\x02') + 20,
         'the end record': lambda data: data.rindex(b'PK\x05\x06') + 2,
         'a local header': lambda data: data.index(b'PK\x03\x04') + 1,
     }.items():
-        run = broken(flip(find))
-        yield Case('damage', f'a bit changed in {name}', 'read', REFUSED, run, words)
+        yield f'a bit changed in {name}', 'read', UNREADABLE, flipped(find)
     for fill in (b'\0', b'\xff', b'<html>Not found</html>'):
-        run = broken(lambda data, fill=fill: (fill * 1000)[:1000])
-        yield Case('damage', f'1000 bytes of {fill[:6]!r}', 'read', REFUSED, run, words)
+        what = f'1000 bytes of {fill[:6]!r}'
+        yield what, 'read', UNREADABLE, written((fill * 1000)[:1000])
 
 
-def saved(value):
-    """Return a function that saves what ``value(bench)`` returns and sends it in."""
+# Weights.
 
-    def via(way):
-        def run(bench):
-            path = bench.path('wrong.pth')
-            torch.save(value(bench), path)
-            return getattr(bench, way)(path)
-
-        return run
-
-    return via
+KEY = 'stages.0.embed.0.weight'
+KEYLESS = torch.ones(1)
+NAN, INF = float('nan'), float('inf')
 
 
-def with_weight(change, key='backbone.stages.0.embed.0.weight'):
-    """Return the sound content with one weight changed."""
+def with_weight(change, key=f'backbone.{KEY}'):
+    """Save the sound content with one weight changed."""
 
     def value(bench):
-        state = dict(bench.content['state_dict'])
-        state[key] = change(state[key])
-        return dict(bench.content, state_dict=state)
+        state = bench.content['state_dict']
+        return dict(bench.content, state_dict={**state, key: change(state[key])})
 
-    return value
+    return saved(value)
+
+
+def named(key):
+    """Save the sound content with one more weight."""
+    return saved(
+        lambda bench: dict(bench.content, state_dict={**bench.content['state_dict'], key: KEYLESS})
+    )
 
 
 def put(index, number):
@@ -288,77 +275,51 @@ def put(index, number):
     return change
 
 
-KEY = 'stages.0.embed.0.weight'
-KEYLESS = torch.ones(1)
-
-
-def content():
-    """Weights of wrong shapes, types and values, in every way in that loads them."""
+def weights():
+    """Weights of wrong shapes, types, values and names."""
     changes = {
-        'another shape': (lambda w: w[:-1], 'misshapen'),
-        'one more axis of 2': (lambda w: torch.stack([w, w]), 'misshapen'),
-        'no elements': (lambda w: w[:0], 'misshapen'),
-        'claims 10^13 elements': (lambda w: torch.zeros(1).expand(10**13), 'misshapen'),
-        'whole numbers': (lambda w: w.long(), 'of another type'),
-        'truth values': (lambda w: w > 0, 'of another type'),
-        'complex numbers': (lambda w: w.to(torch.complex64), 'of another type'),
-        'sparse': (lambda w: w.to_sparse(), 'of another type'),
+        'another shape': ('misshapen', lambda w: w[:-1]),
+        'one more axis of 2': ('misshapen', lambda w: torch.stack([w, w])),
+        'no elements': ('misshapen', lambda w: w[:0]),
+        'claims 10^13 elements': ('misshapen', lambda w: torch.zeros(1).expand(10**13)),
+        'whole numbers': ('of another type', lambda w: w.long()),
+        'truth values': ('of another type', lambda w: w > 0),
+        'complex numbers': ('of another type', lambda w: w.to(torch.complex64)),
+        'sparse': ('of another type', lambda w: w.to_sparse()),
         'quantised': (
-            lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
             'of another type',
+            lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
         ),
-        'without values (meta)': (lambda w: w.to('meta'), 'of another type'),
-        'one NaN': (put(5, float('nan')), 'not finite'),
-        'all NaN': (lambda w: w * float('nan'), 'not finite'),
-        'one infinity': (put(0, float('inf')), 'not finite'),
-        'float64 beyond float32': (lambda w: put(0, 1e300)(w.double()), 'not finite'),
+        'without values (meta)': ('of another type', lambda w: w.to('meta')),
+        'one NaN': ('', put(5, NAN)),
+        'all NaN': ('', lambda w: w * NAN),
+        'one infinity': ('', put(0, INF)),
+        'float64 beyond float32': ('not finite', lambda w: put(0, 1e300)(w.double())),
     }
-    for what, (change, word) in changes.items():
-        for way in ('pretrained', 'resume', 'test', 'predict'):
-            run = saved(with_weight(change))(way)
-            words = ('wrong.pth', KEY)
-            if 'NaN' not in what and 'infinity' not in what:
-                words = (*words, word)
-            yield Case('weights', f'a weight: {what}', way, REFUSED, run, words)
+    for what, (word, change) in changes.items():
+        yield f'a weight: {what}', LOADED, (KEY, word), with_weight(change)
     for what in ('whole numbers', 'one NaN'):
-        change, word = changes[what]
-        run = saved(with_weight(change))('load_from')
-        yield Case('weights', f'a weight: {what}', 'load_from', REFUSED, run, ('wrong.pth', KEY))
-    for dtype in (torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float64):
-        name = str(dtype).removeprefix('torch.')
-        for way in ('pretrained', 'test'):
-            run = saved(with_weight(lambda w, dtype=dtype: w.to(dtype)))(way)
-            yield Case('weights', f'a weight in {name}', way, 'converted to float32', run)
-    average = saved(lambda bench: dict(bench.content, ema_state_dict={'w': KEYLESS / 0}))
-    words = ('wrong.pth', 'cannot resume', 'ema: w')
-    yield Case('weights', 'an average: infinity', 'resume', REFUSED, average('resume'), words)
-    key = 'backbone.stages.0.embed.1.running_var'
-    run = saved(with_weight(put(0, float('nan')), key))('test')
-    yield Case('weights', 'a statistic: NaN', 'test', REFUSED, run, ('wrong.pth', 'running_var'))
-
-
-def names():
-    """Weights under strange names, and views of one another."""
-
-    def named(key):
-        def value(bench):
-            return dict(bench.content, state_dict={**bench.content['state_dict'], key: KEYLESS})
-
-        return value
-
+        yield f'a weight: {what}', 'load_from', KEY, with_weight(changes[what][1])
+    average = replaced(ema_state_dict={'w': KEYLESS / 0})
+    yield 'an average: infinity', 'resume', ('cannot resume', 'ema: w'), average
+    statistic = with_weight(put(0, NAN), 'backbone.stages.0.embed.1.running_var')
+    yield 'a statistic: NaN', 'test', 'running_var', statistic
     for what, key in {
         'two lines and an escape': 'a\nerror: all is well\x1b[2J',
         'half a character': '\ud800',
         'a million characters': 'k' * 10**6,
     }.items():
-        run = saved(named(key))('test')
-        words = ('wrong.pth', 'unexpected')
-        yield Case('weights', f'a name of {what}', 'test', REFUSED, run, words)
+        yield f'a name of {what}', 'test', 'unexpected', named(key)
     for key in (1, None, b'w', ('w',)):
-        run = saved(named(key))('test')
-        yield Case(
-            'weights', f'a name that is {key!r}', 'test', REFUSED, run, ('wrong.pth', 'no weights')
-        )
+        yield f'a name that is {key!r}', 'test', 'no weights', named(key)
+
+
+def converted():
+    """Weights of another floating-point type, and views of one storage."""
+    for dtype in (torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float64):
+        what = f'a weight in {str(dtype).removeprefix("torch.")}'
+        make = with_weight(lambda w, dtype=dtype: w.to(dtype))
+        yield what, 'pretrained, test', 'converted to float32', make
 
     def shared(bench):
         state, numbers = dict(bench.content['state_dict']), torch.zeros(10**6)
@@ -367,46 +328,46 @@ def names():
                 state[key] = numbers[: value.numel()].view(value.shape)
         return dict(bench.content, state_dict=state)
 
-    for way in ('pretrained', 'resume', 'test'):
-        run = saved(shared)(way)
-        yield Case('weights', 'all in one storage', way, 'read, each a copy', run)
+    yield 'all in one storage', 'pretrained, resume, test', 'read, each a copy', saved(shared)
 
 
-def replaced(**entries):
+# Everything in a checkpoint but its weights' values.
+
+
+def without(key):
+    return saved(lambda bench: {k: v for k, v in bench.content.items() if k != key})
+
+
+def with_record(**entries):
+    """Save the sound content with another record of the data set."""
+
     def value(bench):
-        return dict(
-            bench.content, **{k: v(bench) if callable(v) else v for k, v in entries.items()}
-        )
+        meta = bench.content['meta']
+        return dict(bench.content, meta=dict(meta, dataset_meta=meta['dataset_meta'] | entries))
 
-    return value
-
-
-def with_record(bench, entries):
-    """Return the sound content with another record of the data set."""
-    meta = bench.content['meta']
-    return dict(bench.content, meta=dict(meta, dataset_meta=dict(meta['dataset_meta'], **entries)))
+    return saved(value)
 
 
-def without(*keys):
-    return lambda bench: {k: v for k, v in bench.content.items() if k not in keys}
+def groups(value):
+    return replaced(optimizer=dict(param_groups=value))
+
+
+def meta(**entries):
+    return replaced(meta=dict(dict(epoch=1, iter=1), **entries))
 
 
 def records():
-    """Everything in a checkpoint but its weights' values."""
-    no_weights = ('wrong.pth', 'no weights')
+    """Content that nothing can be loaded or resumed from."""
     for what, value in {
-        'a list': lambda bench: [1, 2],
-        'a tensor': lambda bench: torch.ones(3),
-        'a number': lambda bench: 3,
-        'nothing': lambda bench: None,
-        'text': lambda bench: 'weights',
+        'a list': [1, 2],
+        'a tensor': torch.ones(3),
+        'a number': 3,
+        'nothing': None,
+        'text': 'weights',
     }.items():
-        run = saved(value)('pretrained')
-        yield Case('records', f'holds {what}', 'pretrained', REFUSED, run, no_weights)
-        run = saved(value)('test')
-        yield Case(
-            'records', f'holds {what}', 'test', REFUSED, run, ('wrong.pth', 'expected a dict')
-        )
+        make = saved(lambda bench, value=value: value)
+        yield f'holds {what}', 'pretrained', 'no weights', make
+        yield f'holds {what}', 'test', 'expected a dict', make
     for what, state in {
         'empty': {},
         'a list': [1],
@@ -415,50 +376,40 @@ def records():
         'nested': {'a': {'w': torch.ones(1)}},
         'nothing': None,
     }.items():
-        for way in ('test', 'resume', 'pretrained', 'predict'):
-            run = saved(replaced(state_dict=state))(way)
-            yield Case('records', f'weights: {what}', way, REFUSED, run, no_weights)
-    for what, entries, word in (
-        ('no optimizer', without('optimizer'), 'optimizer'),
-        ('no log', without('message_hub'), 'message_hub'),
-        ('no meta', without('meta'), 'meta.epoch'),
-        ('optimizer: a list', replaced(optimizer=[1]), 'optimizer (found list)'),
-        ('log: text', replaced(message_hub='x'), 'message_hub (found str)'),
-        ('meta: a list', replaced(meta=[1]), 'meta.epoch'),
-        ('iter: text', replaced(meta=dict(epoch=1, iter='x')), "meta.iter (found 'x')"),
-        ('epoch: negative', replaced(meta=dict(epoch=-1, iter=1)), 'meta.epoch (found -1)'),
-        ('epoch: a tensor', replaced(meta=dict(epoch=torch.ones(2), iter=1)), 'meta.epoch'),
-        ('epoch: 2^70', replaced(meta=dict(epoch=2**70, iter=1)), 'meta.epoch'),
-        ('seed: text', replaced(meta=dict(epoch=1, iter=1, seed='x')), "meta.seed (found 'x')"),
-        ('seed: negative', replaced(meta=dict(epoch=1, iter=1, seed=-3)), 'meta.seed (found -3)'),
-        ('groups: text', replaced(optimizer=dict(param_groups='x')), 'optimizer.param_groups'),
-        ('groups: numbers', replaced(optimizer=dict(param_groups=[1])), 'optimizer.param_groups'),
-        ('groups: empty', replaced(optimizer=dict(param_groups=[{}])), 'optimizer.param_groups'),
-        (
-            'groups: a rate that is text',
-            replaced(optimizer=dict(param_groups=[dict(params=[0], lr='x')])),
-            'optimizer.param_groups',
-        ),
-        (
-            'groups: of nothing',
-            replaced(optimizer=dict(param_groups=[dict(params=None)])),
-            'optimizer.param_groups',
-        ),
+        yield f'weights: {what}', LOADED, 'no weights', replaced(state_dict=state)
+    param_groups = 'optimizer.param_groups'
+    for what, word, make in (
+        ('no optimizer', 'optimizer', without('optimizer')),
+        ('no log', 'message_hub', without('message_hub')),
+        ('no meta', 'meta.epoch', without('meta')),
+        ('optimizer: a list', 'optimizer (found list)', replaced(optimizer=[1])),
+        ('log: text', 'message_hub (found str)', replaced(message_hub='x')),
+        ('meta: a list', 'meta.epoch', replaced(meta=[1])),
+        ('iter: text', "meta.iter (found 'x')", meta(iter='x')),
+        ('epoch: negative', 'meta.epoch (found -1)', meta(epoch=-1)),
+        ('epoch: a tensor', 'meta.epoch', meta(epoch=torch.ones(2))),
+        ('epoch: 2^70', 'meta.epoch', meta(epoch=2**70)),
+        ('seed: text', "meta.seed (found 'x')", meta(seed='x')),
+        ('seed: negative', 'meta.seed (found -3)', meta(seed=-3)),
+        ('groups: text', param_groups, groups('x')),
+        ('groups: numbers', param_groups, groups([1])),
+        ('groups: empty', param_groups, groups([{}])),
+        ('groups: a rate that is text', param_groups, groups([dict(params=[0], lr='x')])),
+        ('groups: of nothing', param_groups, groups([dict(params=None)])),
     ):
-        run = saved(entries)('resume')
-        yield Case('records', what, 'resume', REFUSED, run, ('wrong.pth', 'cannot resume', word))
-    harmless = {
-        'meta: a list': dict(meta=[1]),
-        'meta: text': dict(meta='x'),
-        'classes: a number': dict(meta=dict(dataset_meta=dict(classes=3))),
-        'data set: a list': dict(meta=dict(dataset_meta=[1])),
-        'config: 100,000 brackets': dict(meta=dict(cfg='(' * 100_000)),
-        'config: not text': dict(meta=dict(cfg=3)),
-        'config: calls': dict(meta=dict(cfg="model = __import__('os').system('false')")),
-    }
-    for what, entries in harmless.items():
-        run = saved(replaced(**entries))('test')
-        yield Case('records', what, 'test', 'the record is passed over', run)
+        yield what, 'resume', ('cannot resume', word), make
+    for what, info in {
+        'a file elsewhere to remove': dict(outdated=['../../precious.pth']),
+        'a folder elsewhere to remove': dict(outdated=['/home']),
+        'its own folder to remove': dict(outdated=['..']),
+        'a number to remove': dict(outdated=3),
+        'steps that are paths': dict(keep_ckpt_ids=['/../../precious']),
+        'a best checkpoint of no name': dict(best_ckpt=[1]),
+        '-5 batches done': dict(done_in_epoch=-5),
+        'its progress is text': 'x',
+    }.items():
+        make = replaced(message_hub=dict(runtime_info=info))
+        yield f'log: {what}', 'resume', ('cannot resume', 'message_hub.runtime_info'), make
     # Where the weights do not fit, the config is read for the message.
     for what, text in {
         'text': 'x =',
@@ -471,84 +422,75 @@ def records():
         'a model that is a list': 'model = [1]',
         'types that are none': 'model = dict(type=[3], backbone=dict(type=dict(a=1), arch=b""))',
     }.items():
-        change = saved(replaced(meta=dict(cfg=text), state_dict={'w': KEYLESS}))
-        words = ('wrong.pth does not fit', 'missing')
-        yield Case('records', f'config: {what}, others', 'test', REFUSED, change('test'), words)
+        make = replaced(meta=dict(cfg=text), state_dict={'w': KEYLESS})
+        yield f'config: {what}, others', 'test', (f'{NAME} does not fit', 'missing'), make
+    for count in (3, 10**4):
+        word = f'the checkpoint names {count} classes'
+        what = f'classes: {count:,} of 5'
+        yield what, 'predict', (word, 'maskrcnn_glnet_nano.py'), with_record(classes=['a'] * count)
+    others = replaced(meta=dict(dataset_meta=dict(classes=('a', 'b'))))
+    yield 'classes: others', 'test', 'was trained for', others
 
-    for what, info in {
-        'log: a file elsewhere to remove': dict(outdated=['../../precious.pth']),
-        'log: a folder elsewhere to remove': dict(outdated=['/home']),
-        'log: its own folder to remove': dict(outdated=['..']),
-        'log: a number to remove': dict(outdated=3),
-        'log: steps that are paths': dict(keep_ckpt_ids=['/../../precious']),
-        'log: a best checkpoint of no name': dict(best_ckpt=[1]),
-        'log: -5 batches done': dict(done_in_epoch=-5),
-        'log: its progress is text': 'x',
+
+def passed_over():
+    """Records that say nothing, without harm."""
+    how = 'the record is passed over'
+    for what, entries in {
+        'meta: a list': dict(meta=[1]),
+        'meta: text': dict(meta='x'),
+        'classes: a number': dict(meta=dict(dataset_meta=dict(classes=3))),
+        'data set: a list': dict(meta=dict(dataset_meta=[1])),
+        'config: 100,000 brackets': dict(meta=dict(cfg='(' * 100_000)),
+        'config: not text': dict(meta=dict(cfg=3)),
+        'config: calls': dict(meta=dict(cfg="model = __import__('os').system('false')")),
     }.items():
-        run = saved(replaced(message_hub=dict(runtime_info=info)))('resume')
-        words = ('wrong.pth', 'cannot resume', 'message_hub.runtime_info')
-        yield Case('records', what, 'resume', REFUSED, run, words)
+        yield what, 'test', how, replaced(**entries)
 
     def itself(bench):
         content = dict(bench.content)
         content['meta'] = dict(content['meta'], dataset_meta=content)
         return content
 
-    yield Case(
-        'records', 'holds itself', 'test', 'the record is passed over', saved(itself)('test')
-    )
-    for what, entries in {
-        'classes: numbers': dict(classes=[1, 2, 3, 4, 5]),
-        'classes: text': dict(classes='abcde'),
-        'classes: tensors': dict(classes=[torch.ones(2)] * 5),
-        'palette: a number': dict(palette=7),
-        'palette: numbers': dict(palette=[1] * 5),
-        'palette: of texts': dict(palette=[['red'] * 3] * 5),
-        'palette: beyond a byte': dict(palette=[(1e9, 2, 3)] * 5),
-    }.items():
-        for way in ('resume', 'predict') if 'classes' in what else ('predict',):
-            run = saved(lambda bench, e=entries: with_record(bench, e))(way)
-            yield Case('records', what, way, 'the record is passed over', run)
-    for count in (3, 10**4):
-        run = saved(lambda bench, n=count: with_record(bench, dict(classes=['a'] * n)))('predict')
-        words = ('maskrcnn_glnet_nano.py', f'the checkpoint names {count} classes')
-        yield Case('records', f'classes: {count:,} of 5', 'predict', REFUSED, run, words)
-    run = saved(replaced(meta=dict(dataset_meta=dict(classes=('a', 'b')))))('test')
-    yield Case('records', 'classes: others', 'test', REFUSED, run, ('wrong.pth', 'was trained for'))
+    yield 'holds itself', 'test', how, saved(itself)
+    for what, ways, entries in (
+        ('classes: numbers', 'resume, predict', dict(classes=[1, 2, 3, 4, 5])),
+        ('classes: text', 'resume, predict', dict(classes='abcde')),
+        ('classes: tensors', 'resume, predict', dict(classes=[torch.ones(2)] * 5)),
+        ('palette: a number', 'predict', dict(palette=7)),
+        ('palette: numbers', 'predict', dict(palette=[1] * 5)),
+        ('palette: of texts', 'predict', dict(palette=[['red'] * 3] * 5)),
+        ('palette: beyond a byte', 'predict', dict(palette=[(1e9, 2, 3)] * 5)),
+    ):
+        yield what, ways, how, with_record(**entries)
+
+
+# Small files that claim to be large.
+
+
+def nested(bench):
+    path = bench.path(NAME)
+    path.write_bytes(archive(b'\x80\x02' + b']' * 100_000 + b'a' * 99_999 + b'.'))
+    content = bench.read(path)
+    assert isinstance(content, list)
+    while content:  # freed level by level
+        content = content[0]
 
 
 def bombs():
-    """Small files that claim to be large."""
+    """Archives and storages that would take much memory."""
 
-    def zeros(size):
-        def run(bench):
-            path = bench.path('bomb.pth')
-            archive(path, pickled({}), [('data/0', bytes(size))], zipfile.ZIP_DEFLATED)
-            return bench.read(path)
-
-        return run
-
-    def overlapping(bench):
-        path = bench.path('bomb.pth')
-        archive(path, pickled({}), [(f'data/{i:04}', b'') for i in range(100)])
-        data = bytearray(path.read_bytes())
+    def overlapping():
+        data = bytearray(archive(pickled({}), [(f'data/{i:04}', b'') for i in range(100)]))
         start = 0
         while (start := data.find(b'PK\x01\x02', start)) >= 0:  # each entry claims 100 MB
             data[start + 20 : start + 28] = struct.pack('<II', 10**8, 10**8)
             start += 4
-        path.write_bytes(data)
-        return bench.read(path)
-
-    refused = ('bomb.pth', 'refused, for it is an archive of')
-    for size in (10**6, 10**8):
-        yield Case('bombs', f'{size:,} zeros, compressed', 'read', REFUSED, zeros(size), refused)
-    yield Case('bombs', 'entries that claim 10 GB', 'read', REFUSED, overlapping, refused)
+        return bytes(data)
 
     def claims(numel):
-        """Return a run with a storage that claims more numbers than its record has."""
+        """Make a storage that claims more numbers than its record has."""
 
-        def run(bench):
-            path = bench.path('bomb.pth')
+        def make(bench, path):
             torch.save({'w': torch.arange(10.0)}, path)
             with zipfile.ZipFile(path) as file:
                 files = {name: file.read(name) for name in file.namelist()}
@@ -560,148 +502,85 @@ def bombs():
             with zipfile.ZipFile(path, 'w') as file:
                 for name, data in files.items():
                     file.writestr(name, data)
-            return bench.read(path)
 
-        return run
+        return make
 
-    words = ('bomb.pth: not a readable checkpoint',)
+    word = 'refused, for it is an archive of'
+    for size in (10**6, 10**8):
+        make = lambda bench, size=size: archive(  # noqa: E731
+            pickled({}), [('data/0', bytes(size))], zipfile.ZIP_DEFLATED
+        )
+        yield f'{size:,} zeros, compressed', 'read', word, written(make)
+    yield 'entries that claim 10 GB', 'read', word, written(overlapping())
     for numel in (11, 10**6, 10**12, 2**62):
         what = f'a tensor of 10 numbers that claims {numel:.1e}'
-        yield Case('bombs', what, 'read', REFUSED, claims(numel), words)
+        yield what, 'read', UNREADABLE, claims(numel)
+    array = archive(pickled({'state_dict': Call('builtins.bytearray', 10**15)}))
+    yield 'a bytearray of 10^15', 'read', '', written(array)
 
-    def nested(bench):
-        path = bench.path('bomb.pth')
-        archive(path, b'\x80\x02' + b']' * 100_000 + b'a' * 99_999 + b'.')
-        content = bench.read(path)
-        assert isinstance(content, list)
-        while content:  # freed level by level
-            content = content[0]
 
-    yield Case('bombs', 'a list in a list, 100,000 times', 'read', 'read', nested)
+# Zip archives that are not as torch writes them.
 
-    def allocates(name, *args):
-        def run(bench):
-            path = bench.path('bomb.pth')
-            archive(path, pickled({'state_dict': Call(name, *args)}))
-            return bench.read(path)
-
-        return run
-
-    run = allocates('builtins.bytearray', 10**15)
-    yield Case('bombs', 'a bytearray of 10^15', 'read', REFUSED, run, ('bomb.pth',))
+FOLLOWED = ('bytes after it', 'test', 'what follows is passed over', changed(lambda d: d + b'more'))
 
 
 def archives():
-    """Zip archives that are not as torch writes them."""
+    """Archives with other records, and of other things."""
 
-    def rewritten(**changes):
-        """Return a run with a sound checkpoint whose records are changed, or added to."""
+    def rewritten(more='', **changes):
+        """Make a sound checkpoint whose records are changed, or added to."""
 
-        def run(bench):
-            path = bench.path('archive.pth')
+        def make(bench, path):
             with (
                 zipfile.ZipFile(io.BytesIO(bench.sound)) as old,
                 zipfile.ZipFile(path, 'w') as new,
             ):
                 for name in old.namelist():
                     new.writestr(name, changes.get(name.split('/')[-1], old.read(name)))
-                for name in changes.get('more', ()):
-                    new.writestr(name.replace('ROOT', old.namelist()[0].split('/')[0]), b'more')
-            return bench.test(path)
+                if more:
+                    new.writestr(more.replace('ROOT', old.namelist()[0].split('/')[0]), b'more')
 
-        return run
+        return make
 
-    unreadable = 'archive.pth: not a readable checkpoint'
-    for what, changes, word in (
-        ('its pickle twice', dict(more=['ROOT/data.pkl']), 'two entries of the same name'),
-        ('a weight twice', dict(more=['ROOT/data/6']), 'two entries of the same name'),
-        ('an entry ../../evil', dict(more=['../../evil']), unreadable),
-        ('an entry /tmp/evil', dict(more=['/tmp/evil']), unreadable),
-        ('byte order unknown', dict(byteorder=b'middle'), unreadable),
-        ('byte order no text', dict(byteorder=b'\xff'), unreadable),
-        ('version 10^10', dict(version=b'9999999999'), unreadable),
-        ('version no number', dict(version=b'x'), unreadable),
-    ):
-        run = rewritten(**changes)
-        yield Case('archives', what, 'test', REFUSED, run, ('archive.pth', word))
+    def encrypted(data):
+        changed = bytearray(data)
+        changed[changed.index(b'PK\x01\x02') + 8] |= 1
+        return bytes(changed)
 
-    def around(before, after):
-        def run(bench):
-            path = bench.path('archive.pth')
-            path.write_bytes(before + bench.sound + after)
-            return bench.test(path)
-
-        return run
-
-    run = around(b'#!/bin/sh\n', b'')
-    yield Case('archives', 'a script before it', 'test', REFUSED, run, (unreadable,))
-    run = around(b'', b'more')
-    yield Case('archives', 'bytes after it', 'test', 'what follows is passed over', run)
-
-    def encrypted(bench):
-        data = bytearray(bench.sound)
-        data[data.index(b'PK\x01\x02') + 8] |= 1
-        path = bench.path('archive.pth')
-        path.write_bytes(data)
-        return bench.read(path)
-
-    yield Case('archives', 'encrypted', 'read', REFUSED, encrypted, (unreadable,))
-
-    def script(bench):
-        path = bench.path('archive.pth')
+    def script(bench, path):
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
-        return bench.read(path)
 
-    yield Case('archives', 'TorchScript', 'read', REFUSED, script, (unreadable,))
+    twice = 'two entries of the same name'
+    module = 'refused, for it holds torch.nn.modules.linear.Linear'
+    return [
+        ('its pickle twice', 'test', twice, rewritten('ROOT/data.pkl')),
+        ('a weight twice', 'test', twice, rewritten('ROOT/data/6')),
+        ('an entry ../../evil', 'test', UNREADABLE, rewritten('../../evil')),
+        ('an entry /tmp/evil', 'test', UNREADABLE, rewritten('/tmp/evil')),
+        ('byte order unknown', 'test', UNREADABLE, rewritten(byteorder=b'middle')),
+        ('byte order no text', 'test', UNREADABLE, rewritten(byteorder=b'\xff')),
+        ('version 10^10', 'test', UNREADABLE, rewritten(version=b'9999999999')),
+        ('version no number', 'test', UNREADABLE, rewritten(version=b'x')),
+        ('a script before it', 'test', UNREADABLE, changed(lambda data: b'#!/bin/sh\n' + data)),
+        ('encrypted', 'read', UNREADABLE, changed(encrypted)),
+        ('TorchScript', 'read', UNREADABLE, script),
+        ('a whole module', 'read', module, saved(lambda bench: torch.nn.Linear(2, 2))),
+    ]
 
-    def module(bench):
-        path = bench.path('archive.pth')
-        torch.save(torch.nn.Linear(2, 2), path)
-        return bench.read(path)
 
-    words = ('archive.pth', 'refused, for it holds torch.nn.modules.linear.Linear')
-    yield Case('archives', 'a whole module', 'read', REFUSED, module, words)
+# Files that are something else, and paths that are of no file.
 
 
-def paths():
-    """Paths that are of no file."""
-
-    def pipe(path):
-        os.mkfifo(path)
-        return path
-
-    def loop(path):
-        path.symlink_to(path)
-        return path
-
-    for what, make in {
-        'a pipe': pipe,
-        'a link to itself': loop,
-        'a name of 300 letters': lambda path: path.with_name(f'{"a" * 300}none.pth'),
-        'a device': lambda path: Path('/dev/zero'),
-    }.items():
-
-        def run(bench, make=make):
-            return bench.read(make(bench.path('none.pth')))
-
-        words = ('zero' if what == 'a device' else 'none.pth', 'no such checkpoint file')
-        yield Case('strangers', what, 'read', REFUSED, run, words)
+def ordered(bench):
+    return dict(bench.content, state_dict=OrderedDict(bench.content['state_dict']))
 
 
 def strangers():
     """Files that are something else."""
 
-    def written(data):
-        def run(bench):
-            path = bench.path('stranger.pth')
-            path.write_bytes(data)
-            return bench.read(path)
-
-        return run
-
-    def packed(suffix):
+    def packed(mode):
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode=suffix) as file:
+        with tarfile.open(fileobj=buffer, mode=mode) as file:
             file.addfile(tarfile.TarInfo('weights'))
         return buffer.getvalue()
 
@@ -711,7 +590,6 @@ def strangers():
             file.writestr('readme.txt', 'nothing here')
         return buffer.getvalue()
 
-    words = ('stranger.pth: not a readable checkpoint',)
     for what, data in {
         'text': b'glnet_4g',
         'a web page': b'<!DOCTYPE html><title>Sign in</title>' * 30,
@@ -725,19 +603,17 @@ def strangers():
         'a pickle of numbers': pickle.dumps(list(range(5))),
         'a git-lfs pointer': b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n',
     }.items():
-        yield Case('strangers', what, 'read', REFUSED, written(data), words)
+        yield what, 'read', UNREADABLE, written(data)
 
-    def folder(bench):
-        path = bench.path('stranger.pth')
-        path.mkdir()
-        return bench.read(path)
 
-    yield Case('strangers', 'a folder', 'read', REFUSED, folder, ('stranger.pth: no such',))
-
-    def ordered(bench):
-        path = bench.path('fine.pth')
-        state = collections.OrderedDict(bench.content['state_dict'])
-        torch.save(dict(bench.content, state_dict=state), path)
-        return bench.test(path)
-
-    yield Case('strangers', 'a sound file', 'test', 'read', ordered)
+def paths():
+    """Paths that are of no file."""
+    word = 'no such checkpoint file'
+    long = lambda bench, path: path.with_name(f'{"a" * 300}{NAME}')  # noqa: E731
+    return [
+        ('a folder', 'read', f'{NAME}: no such', lambda bench, path: path.mkdir()),
+        ('a pipe', 'read', word, lambda bench, path: os.mkfifo(path)),
+        ('a link to itself', 'read', word, lambda bench, path: path.symlink_to(path)),
+        ('a name of 300 letters', 'read', word, long),
+        ('a device', 'read', word, lambda bench, path: path.symlink_to('/dev/zero')),
+    ]
