@@ -107,6 +107,7 @@ def test_after_the_libraries_it_changes_what_the_table_says():
     assert_are_expected(watch('glmix_mm last'))
 
 
+@pytest.mark.slow
 def test_before_the_libraries_it_changes_the_same():
     plain, found = watch('without glmix_mm'), watch('glmix_mm first')
     assert len(plain) > 10_000

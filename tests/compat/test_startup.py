@@ -16,11 +16,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from mmengine.config import Config
 
 import glmix_mm
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
-from glmix_mm.compat.startup import config_root, find_forked_package, resolve_config
+from glmix_mm.compat.startup import find_forked_package
 from glmix_mm.config.load_config import load_config
 from glmix_mm.data.demo_set import write_demo_dataset
 from glmix_mm.models.build import build_model
@@ -269,16 +268,6 @@ def test_the_editable_installation_runs_the_checkout(editable, tmp_path):
         (source / 'elsewhere').rename(source / 'glmix_mm')
 
 
-def test_configs_by_name(tmp_path):
-    for name in ('glmix_mm::maskrcnn_glnet_4g_3x.py', 'glmix_mm::maskrcnn_glnet_4g_3x'):
-        (tmp_path / 'mine.py').write_text(
-            f"_base_ = '{name}'\nmodel = dict(backbone=dict(arch='9g'))\n"
-        )
-        config = Config.fromfile(tmp_path / 'mine.py')
-        assert config.model.backbone.arch == '9g' and config.model.type == 'MaskRCNN'
-    assert Path(resolve_config('glmix_mm::maskrcnn_glnet_4g_3x')).parent == config_root()
-
-
 @pytest.mark.parametrize(
     ('installed', 'expected'), [('mmsegmentation', 'mmsegmentation'), ('onedl-mmcv', 'mmseg')]
 )
@@ -291,11 +280,6 @@ def test_mmseg_s_configs_are_found_under_either_name(monkeypatch, installed, exp
     module = SimpleNamespace(MODULE2PACKAGE={'mmseg': 'mmsegmentation'})
     find_forked_package(module)
     assert {'mmseg': expected} == module.MODULE2PACKAGE
-
-
-def test_misspelt_config_lists_near_names():
-    with pytest.raises(FileNotFoundError, match=r'did you mean .*maskrcnn_glnet_4g_3x\.py'):
-        resolve_config('glmix_mm::maskrcn_glnet_4g_3x')
 
 
 def test_the_release_is_stated_alike():

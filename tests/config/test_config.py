@@ -45,15 +45,6 @@ def test_a_file_goes_before_a_shipped_config_of_the_same_name(tmp_path, monkeypa
     assert load_config(f'{SHIPPED}.py').model.type == 'Mine'
 
 
-def test_a_config_may_inherit_a_shipped_one(tmp_path):
-    path = write(
-        tmp_path, 'mine.py', f"_base_ = 'glmix_mm::{SHIPPED}.py'\ntrain_cfg = dict(max_epochs=2)"
-    )
-    cfg = load_config(path)
-    assert cfg.train_cfg.max_epochs == 2
-    assert cfg.model.backbone.type == 'GLNet'
-
-
 def test_no_such_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = message_of(find_config, 'maskrcn_glnet_4g_3x')

@@ -24,7 +24,6 @@ from glmix_mm.profiling.flops import EmptyOnMeta, build
 RECIPES = Path(__file__).with_name('recipes.json')
 READ = ENTRIES | {'auto_scale_lr', 'classes'}  # the others are helper variables of config files
 PASSED_ON = ('_scope_', 'backend_args')  # by mmengine, and from base files of other packages
-BASES = {'cascademaskrcnn': 'maskrcnn'}
 ABSENT = '(absent)'
 LINE = 90  # characters that a setting may take without being taken apart
 
@@ -33,7 +32,7 @@ def recipe(cfg: Config) -> dict[str, Any]:
     """Return a config's settings, its model's size and its optimizer's parameter groups."""
     read = {key: value for key, value in cfg.to_dict().items() if key in READ}
     for part in ('dataloader', 'evaluator'):
-        if read[f'test_{part}'] == read[f'val_{part}']:
+        if read.get(f'test_{part}') == read.get(f'val_{part}'):
             read[f'test_{part}'] = 'as for val'
     facts = dict(lines(json.loads(json.dumps(read, default=str))))
     model = build(cfg)
@@ -71,9 +70,9 @@ def base_of(name: str) -> str:
         return 'imagenet/glnet_4g.py'
     if name in DEMO:
         return name.replace('_micro_', '_nano_')
-    method = path.stem.split('_')[0]
-    schedule = {'semfpn': '80k', 'upernet': '160k'}.get(method, '1x')
-    return f'{BASES.get(method, method)}_glnet_4g_{schedule}.py'
+    method = path.stem.split('_')[0].removeprefix('cascade')
+    alike = [other for other in NAMES if Path(other).stem.startswith(f'{method}_glnet_4g_')]
+    return alike[0] if alike else name
 
 
 def read() -> dict[str, dict[str, Any]]:

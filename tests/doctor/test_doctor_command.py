@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from glmix_mm.data.demo_set import write_demo_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,7 @@ def test_where_an_import_ends_python(tmp_path):
     assert checks['torch']['verdict'] == 'ok'
 
 
+@pytest.mark.slow
 def test_where_the_compiled_ops_cannot_be_loaded(tmp_path):
     """An mmcv compiled for another torch."""
     real = Path(importlib.util.find_spec('mmcv').origin)

@@ -1,8 +1,6 @@
 """The plain forms beside the fast ones: the same numbers and gradients, op by op and as a whole."""
 
-import os
-import subprocess
-import sys
+import runpy
 
 import golden
 import pytest
@@ -11,7 +9,7 @@ from families import SMALL, build_small, randomised
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from glmix_mm.models.ops import is_plain, plain
+from glmix_mm.models.ops import is_plain, plain, switch
 from glmix_mm.models.ops.attention import attention, plain_attention
 from glmix_mm.models.ops.cosine_logits import cosine_logits
 from glmix_mm.models.ops.depthwise import DepthwiseConv2d, ResidualDepthwiseConv2d
@@ -139,10 +137,6 @@ def test_the_switch(monkeypatch):
     with pytest.raises(ZeroDivisionError), plain():
         raise ZeroDivisionError
     assert not is_plain()
-    code = 'from glmix_mm.models.ops.switch import is_plain; print(is_plain())'
-    for value, expected in (('1', 'True'), ('0', 'False')):
-        environment = dict(os.environ, GLMIX_PLAIN=value)
-        done = subprocess.run(
-            [sys.executable, '-c', code], env=environment, capture_output=True, text=True
-        )
-        assert done.stdout.split()[-1] == expected, done.stderr
+    for value in ('1', '0'):
+        monkeypatch.setenv('GLMIX_PLAIN', value)
+        assert runpy.run_path(switch.__file__)['is_plain']() == (value == '1')
