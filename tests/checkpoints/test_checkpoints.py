@@ -48,11 +48,16 @@ def test_a_misfit_is_described():
     checkpoint = dict(state_dict=state, meta=dict(cfg=text, epoch=3, iter=70))
     with pytest.raises(UserError) as caught:
         fit.check_fit(EXPECTED, checkpoint, 'a.pth', CFG)
-    assert str(caught.value) == (
-        'a.pth does not fit mine.py (MaskRCNN with GLNet 4g): 1 missing (0.bias); 1 unexpected '
-        '(2.extra); 1 misshapen (1.weight (5,) instead of (4,)); the checkpoint is of RetinaNet '
-        'with GLNet nano, epoch 3, iteration 70; give the config that it was trained with'
+    facts = (
+        'a.pth',
+        'mine.py',
+        'MaskRCNN with GLNet 4g',
+        '1 missing (0.bias)',
+        '1 unexpected (2.extra)',
     )
+    facts += ('1 misshapen (1.weight (5,) instead of (4,))', 'RetinaNet with GLNet nano')
+    facts += ('epoch 3', 'iteration 70')
+    assert not [fact for fact in facts if fact not in str(caught.value)]
 
 
 @pytest.mark.parametrize(
@@ -81,21 +86,24 @@ def test_a_file_without_weights(content):
 
 def test_a_file_that_holds_no_dict(tmp_path):
     torch.save(torch.zeros(3), tmp_path / 'a.pth')
-    with pytest.raises(UserError, match='expected a dict of tensors, found Tensor'):
+    with pytest.raises(UserError, match='found Tensor'):
         fit.read(str(tmp_path / 'a.pth'))
 
 
 def test_load_from_reports_what_it_takes():
     state = {**EXPECTED, '0.weight': torch.zeros(1), '9.x': torch.zeros(1)}
     note = fit.check_overlap(EXPECTED, state, 'a.pth', CFG)
-    assert note == (
-        'a.pth: 6 of the 7 tensors of the model are loaded; 1 unexpected (9.x); 1 misshapen '
-        '(0.weight (1,) instead of (4, 3, 1, 1))'
+    facts = (
+        'a.pth',
+        '6 of the 7',
+        '1 unexpected (9.x)',
+        '1 misshapen (0.weight (1,) instead of (4, 3, 1, 1))',
     )
+    assert not [fact for fact in facts if fact not in note]
 
 
 def test_load_from_that_takes_nothing_is_an_error():
-    with pytest.raises(UserError, match=r'load_from=a\.pth: none of its 1 tensors fits mine\.py'):
+    with pytest.raises(UserError, match=r'load_from=a\.pth: .*mine\.py'):
         fit.check_overlap(EXPECTED, {'x': torch.zeros(1)}, 'a.pth', CFG)
 
 

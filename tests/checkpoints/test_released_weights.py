@@ -84,5 +84,5 @@ def test_default_cache_folder(monkeypatch, tmp_path):
 
 
 def test_unknown_release():
-    with pytest.raises(UserError, match='glmix://glnet_5g: no such release; known are glnet_4g'):
+    with pytest.raises(UserError, match=r'glmix://glnet_5g: .*glnet_4g'):
         find_release('glmix://glnet_5g')

@@ -115,14 +115,14 @@ def test_missing_image_folder(root):
 @pytest.mark.parametrize(
     ('content', 'expected'),
     [
-        (b'{"images": [1, 2', "is not json: Expecting ',' delimiter at line 1, column 17"),
-        (b'', 'is not json: Expecting value at line 1, column 1'),
+        (b'{"images": [1, 2', 'line 1, column 17'),
+        (b'', 'line 1, column 1'),
         (
             b'\xef\xbb\xbf{}',
-            'begins with a byte order mark, which pycocotools cannot read; save it',
+            'byte order mark',
         ),
-        (b'\x1f\x8b\x08\x00', 'is not json but binary (byte 1 is not UTF-8)'),
-        (b'[1, 2]', "not COCO's: expected an object with 'images', 'annotations' and 'categories'"),
+        (b'\x1f\x8b\x08\x00', 'byte 1 is not UTF-8'),
+        (b'[1, 2]', "'images', 'annotations' and 'categories'"),
         (b'{"boxes": []}', "found 'boxes'"),
         (b'{"images": [], "annotations": [], "categories": []}', 'lists no images'),
     ],
@@ -146,19 +146,18 @@ def rename_categories(content):
 @pytest.mark.parametrize(
     ('change', 'expected'),
     [
-        (drop('images', 'height'), "images[2] has no 'height'; COCO needs 'id', 'file_name'"),
+        (drop('images', 'height'), "images[2] has no 'height'"),
         (drop('annotations', 'area'), "annotations[2] has no 'area'"),
         (drop('categories', 'name'), "categories[2] has no 'name'"),
         (drop('annotations', 'segmentation'), "1 annotations have no 'segmentation'"),
-        (lambda c: c.pop('annotations'), "has no 'annotations', which train needs"),
-        (lambda c: c.update(annotations=[]), "has no annotation of the data set's classes"),
+        (lambda c: c.pop('annotations'), "no 'annotations'"),
+        (lambda c: c.update(annotations=[]), 'no annotation'),
         (lambda c: c['annotations'][0].update(category_id=77), 'category_id 77, which'),
         (lambda c: c['annotations'][0].update(image_id=991), 'image_id 991, which'),
-        (rename_categories, "none of the data set's 5 classes; absent are 'disc', 'square'"),
+        (rename_categories, "5 classes; absent are 'disc', 'square'"),
         (
             lambda c: c['categories'][3].update(name='comet'),
-            "has only 4 of the data set's 5 classes; absent are 'star', the file has 'disc', "
-            "'square', 'triangle', 'comet', 'ring'",
+            "absent are 'star', the file has 'disc', 'square', 'triangle', 'comet', 'ring'",
         ),
         (lambda c: c['categories'].reverse(), "in another order ('ring', 'star', 'triangle'"),
     ],
@@ -191,14 +190,14 @@ def test_images_in_subfolders_are_found_with_one_listing_each(root, monkeypatch)
 
 def test_mmdets_own_classes_are_expected_without_metainfo(root):
     message = failure(make_config(root, classes=None))
-    assert "none of the data set's 80 classes; absent are 'person', 'bicycle'" in message
-    assert "the file has 'disc', 'square', 'triangle', 'star', 'ring'" in message
+    assert "80 classes; absent are 'person', 'bicycle'" in message
+    assert "'disc', 'square', 'triangle', 'star', 'ring'" in message
 
 
 def test_one_class_written_without_a_comma(root):
     message = failure(make_config(root, classes='disc'))
-    assert "metainfo classes='disc' is one string" in message
-    assert "('disc',), with a comma" in message
+    assert "classes='disc'" in message
+    assert "('disc',)" in message
 
 
 def test_a_selection_of_the_classes_is_allowed_and_told(root):
@@ -215,7 +214,7 @@ def test_a_selection_of_the_classes_is_allowed_and_told(root):
 def test_heads_of_another_number_of_classes(root):
     message = failure(make_config(root, num_classes=80))
     assert 'model.roi_head.bbox_head.0.num_classes=80' in message
-    assert 'the train data set has 5 classes (disc, square, triangle, ...)' in message
+    assert '5 classes (disc, square, triangle, ...)' in message
     assert message.count('model.roi_head.mask_head.num_classes=5') == 1
 
 
@@ -230,7 +229,7 @@ def test_heads_are_found_in_a_real_config():
 def test_evaluator_of_other_images(root):
     cfg = make_config(root)
     cfg.val_evaluator.ann_file = f'{root}/{TRAIN}'
-    assert "lacks 3 of the 3 images of the data set's" in failure(cfg)
+    assert '3 of the 3 images' in failure(cfg)
     cfg.val_evaluator.ann_file = f'{root}/none.json'
     assert f'val data: {root}/none.json is missing' in failure(cfg)
 
@@ -247,7 +246,7 @@ def test_test_images_without_annotations_can_be_formatted_only(root):
     cfg.test_evaluator = dict(cfg.val_evaluator, format_only=True)
     edit(root / 'annotations/instances_val2017.json', lambda c: c.pop('annotations'))
     check_datasets(cfg, ['test'])
-    assert "has no 'annotations', which val needs" in failure(cfg, ['val'])
+    assert "no 'annotations'" in failure(cfg, ['val'])
 
 
 def test_annotation_ids_that_are_replaced_are_told_once(root):
@@ -260,8 +259,6 @@ def test_annotation_ids_that_are_replaced_are_told_once(root):
     cfg.val_evaluator = [cfg.val_evaluator, cfg.val_evaluator]
     check_datasets(cfg, ['train', 'val'], notes.append)
     told = [note for note in notes if 'pycocotools' in note]
-    assert told == [
-        f'val data: {root / VAL}: pycocotools cannot score with annotation ids such as 0; they are '
-        'read as 1, 2, 3, ... instead'
-    ]
+    (note,) = told
+    assert str(root / VAL) in note and '1, 2, 3' in note
     assert (root / VAL).read_bytes() == before

@@ -178,8 +178,8 @@ def test_mistakes_say_what_was_looked_for(boxes, maps, tmp_path):
     empty = tmp_path / 'empty'
     (empty / 'x').mkdir(parents=True)
     message = failure('maskrcnn_glnet_4g_1x', empty)
-    assert 'nothing found for train; expected annotations/instances_{}2017.json; ' in message
-    assert 'expected images/{} and annotations/{}; ' in failure('semfpn_glnet_4g_80k', empty)
+    assert 'train; expected annotations/instances_{}2017.json' in message
+    assert 'images/{} and annotations/{}' in failure('semfpn_glnet_4g_80k', empty)
     assert '{}/CLASS/IMAGE ({} being train or training)' in failure('imagenet/glnet_4g', boxes)
     (boxes / 'annotations/instances_val2017.json').unlink()
     assert 'nothing found for val' in failure('maskrcnn_glnet_4g_1x', boxes)
@@ -193,12 +193,12 @@ def test_images_that_are_elsewhere(boxes):
     (annotations / 'instances_train2017.json').rename(annotations / 'train.json')
     (boxes / 'train2017').rename(boxes / 'elsewhere')
     message = failure('maskrcnn_glnet_4g_1x', boxes)
-    assert 'its first image, 000000000001.jpg, is in none of' in message
+    assert '000000000001.jpg' in message
 
 
 def test_weights_of_another_number_of_classes(maps):
     (maps / 'classes.txt').write_text('\n'.join([*NAMES, 'floor', 'wall']))
-    assert 'has 6 weights, but the data have 7 classes' in failure('semfpn_glnet_nano', maps)
+    assert '6 weights, but the data have 7 classes' in failure('semfpn_glnet_nano', maps)
 
 
 @pytest.mark.parametrize('masks', [True, False])
@@ -241,7 +241,7 @@ def test_all_mistakes_of_a_folder_are_printed(maps, capsys):
 def test_a_folder_of_something_else(tmp_path, capsys):
     (tmp_path / 'a.txt').touch()
     assert run(check_data, [str(tmp_path)]) == 1
-    assert 'nothing found for train; expected annotations' in capsys.readouterr().err
+    assert 'expected annotations/instances_{}2017.json' in capsys.readouterr().err
     (tmp_path / 'train.json').write_text('{}')  # which is no config of training
     assert run(check_data, [str(tmp_path / 'train.json')]) == 1
     assert 'train_dataloader' in capsys.readouterr().err

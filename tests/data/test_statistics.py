@@ -145,7 +145,7 @@ def test_masks_that_would_stop_training(root, mask, expected):
 
 def test_masks_that_mmdet_ignores(root):
     edit(root / TRAIN, lambda c: c['annotations'][0].update(segmentation=[[1, 2, 3, 4]]))
-    assert 'their polygons have fewer than three points: 1' in told(make_config(root))[0]
+    assert 'fewer than three points: 1' in told(make_config(root))[0]
 
 
 @pytest.mark.parametrize('box', [[1, 2, 3], [1, 2, float('nan'), 4], ['a', 1, 2, 3]])
@@ -193,7 +193,7 @@ def test_turned_images_are_explained(root):
     edit(root / TRAIN, lambda c: c['images'][0].update(width=48, height=32))
     without = [dict(type='LoadAnnotations', with_bbox=True)]
     problem = problems(make_config(root, pipeline=without))[0]
-    assert 'is 32 x 48, stated as 48 x 32 (perhaps the annotations were made before' in problem
+    assert 'is 32 x 48, stated as 48 x 32' in problem
 
 
 def test_a_sample_is_told(root, monkeypatch):

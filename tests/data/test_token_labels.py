@@ -117,7 +117,7 @@ class Evil:
     [
         (labels()[0], r'holds a tensor \(5, 4, 4\); expected a tensor \(2, k, h, w\)'),
         (dict(labels=labels()), 'holds dict; expected a tensor'),
-        (labels()[:, :0], 'is empty; get the file again'),
+        (labels()[:, :0], 'is empty'),
         (labels().fill_(float('nan')), 'has scores that are not finite'),
         (labels().fill_(2), 'has class 2, expected whole numbers from 0 to 1 for 2 classes'),
         (labels().fill_(-1), 'has class -1, expected'),

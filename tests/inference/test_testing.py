@@ -286,8 +286,8 @@ def test_a_config_without_augmentation(
 @pytest.mark.parametrize(
     ('kind', 'out', 'expected'),
     [
-        ('det', 'folder', 'detection saves one file, which must end in .json or .pkl'),
-        ('seg', 'file.pkl', 'segmentation saves one PNG per image, so give a folder'),
+        ('det', 'folder', '.json or .pkl'),
+        ('seg', 'file.pkl', 'folder'),
         ('det', f'{__file__}/results.json', f'{__file__} is not a folder'),
         ('seg', f'{__file__}/maps', f'{__file__} is not a folder'),
     ],

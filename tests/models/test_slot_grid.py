@@ -113,5 +113,5 @@ def test_learned_slots_keep_their_number():
         with pytest.raises(UserError, match='learned'):
             model.slot_grid = grid
     model.slot_grid = (4, 16)  # as many
-    with pytest.raises(UserError, match='as the slots are learned and their number is fixed'):
+    with pytest.raises(UserError, match='learned'):
         GLNet(arch, slot_grid=dict(cell=28))

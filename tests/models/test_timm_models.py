@@ -124,7 +124,7 @@ def test_what_cannot_be_had(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     with pytest.raises(UserError, match=r'glnet_4g\.pth is not in .* Fetch the file from https'):
         timm.create_model('glnet_4g', pretrained=True)
-    with pytest.raises(UserError, match='glnet_nano: there are no weights of it'):
+    with pytest.raises(UserError, match=r'glnet_nano: .*no weights'):
         timm.create_model('glnet_nano', pretrained=True)
-    with pytest.raises(UserError, match=r"global_pool='max'; the models take in_chans from 1 on"):
+    with pytest.raises(UserError, match=r"global_pool='max'; .*in_chans"):
         timm.create_model('glnet_nano', global_pool='max')

@@ -65,24 +65,24 @@ def broken_set(demo_root, tmp_path):
 
 def test_no_such_config(train, last_line):
     line = last_line(train(config='maskrcn_glnet_4g_3x.py'))
-    assert line.startswith('no such config: maskrcn_glnet_4g_3x.py; there is no file /')
-    assert 'did you mean maskrcnn_glnet_4g_3x.py' in line
+    assert 'no such config: maskrcn_glnet_4g_3x.py' in line and 'maskrcnn_glnet_4g_3x.py' in line
 
 
-def test_misspelt_arch(train, last_line):
-    line = last_line(train('--cfg-options', 'model.backbone.arch=4gg'))
-    assert "arch='4gg'" in line
-    assert all(name in line for name in ('stl', '4g', '9g', '16g', 'nano'))
-
-
-def test_misspelt_option_of_the_backbone(train, last_line):
-    line = last_line(train('--cfg-options', 'model.backbone.drop_pth_rate=0.2'))
-    assert "unexpected keyword argument 'drop_pth_rate'" in line
-
-
-def test_misspelt_type(train, last_line):
-    line = last_line(train('--cfg-options', 'model.type=MaskRCN'))
-    assert "type 'MaskRCN' is not in the registry 'model'; did you mean MaskRCNN" in line
+@pytest.mark.parametrize(
+    ('option', 'facts'),
+    [
+        ('model.backbone.arch=4gg', ["arch='4gg'", 'stl', '4g', '9g', '16g', 'nano']),
+        ('model.backbone.drop_pth_rate=0.2', ["unexpected keyword argument 'drop_pth_rate'"]),
+        ('model.type=MaskRCN', ["'MaskRCN'", "registry 'model'", 'did you mean MaskRCNN']),
+        (
+            'model.roi_head.bbox_head.num_classes=7',
+            ['model.roi_head.bbox_head.num_classes=7', '5 classes'],
+        ),
+    ],
+)
+def test_options_that_are_mistaken(train, last_line, option, facts):
+    line = last_line(train('--cfg-options', option))
+    assert [fact for fact in facts if fact not in line] == []
 
 
 def test_missing_data_folder(train, last_line, tmp_path):
@@ -98,39 +98,37 @@ def test_missing_data_without_the_option(nano_detector, tmp_path, monkeypatch, l
     assert '--data-root' in line
 
 
-def test_empty_data_folder(train, last_line, tmp_path):
-    (tmp_path / 'empty').mkdir()
-    line = last_line(train(root=tmp_path / 'empty'))
-    assert f'{tmp_path}/empty is empty' in line
-
-
-def test_annotations_that_are_not_json(train, last_line, broken_set):
-    path = broken_set / 'coco' / 'annotations' / 'instances_val2017.json'
-    path.write_text(path.read_text()[:1000])
-    line = last_line(train(root=broken_set))
-    assert line.startswith(f'{path}: is not json')
-
-
-def test_missing_images(train, last_line, broken_set):
-    folder = broken_set / 'coco' / 'train2017'
-    for path in sorted(folder.iterdir())[:3]:
+def remove_images(coco):
+    for path in sorted((coco / 'train2017').iterdir())[:3]:
         path.unlink()
-    line = last_line(train(root=broken_set))
-    assert '3 of its 8 images are not in' in line
-    assert str(folder) in line
 
 
-def test_classes_that_do_not_match_the_model(train, last_line):
-    line = last_line(train('--cfg-options', 'model.roi_head.bbox_head.num_classes=7'))
-    assert 'model.roi_head.bbox_head.num_classes=7, but the train data set has 5 classes' in line
+def cut_annotations(coco):
+    path = coco / 'annotations' / 'instances_val2017.json'
+    path.write_text(path.read_text()[:1000])
 
 
-def test_classes_that_do_not_match_the_annotations(train, last_line, broken_set):
-    path = broken_set / 'coco' / 'annotations' / 'instances_train2017.json'
+def rename_a_class(coco):
+    path = coco / 'annotations' / 'instances_train2017.json'
     content = json.loads(path.read_text())
     content['categories'][0]['name'] = 'something else'
     path.write_text(json.dumps(content))
-    assert str(path) in last_line(train(root=broken_set))
+
+
+@pytest.mark.parametrize(
+    ('change', 'facts'),
+    [
+        (lambda coco: shutil.rmtree(coco) or coco.mkdir(), ['/broken/coco is empty']),
+        (cut_annotations, ['/annotations/instances_val2017.json: is not json']),
+        (remove_images, ['3 of its 8 images', '/broken/coco/train2017']),
+        (rename_a_class, ['/annotations/instances_train2017.json', "'something else'"]),
+    ],
+    ids=['empty', 'no json', 'images', 'classes'],
+)
+def test_data_that_are_broken(train, last_line, broken_set, change, facts):
+    change(broken_set / 'coco')
+    line = last_line(train(root=broken_set / 'coco'))
+    assert [fact for fact in facts if fact not in line] == []
 
 
 @pytest.mark.parametrize('name', ['glmix://glnet_9g', 'glnet_9g.pth'])
@@ -154,7 +152,7 @@ def test_a_checkpoint_of_another_variant(test, last_line, nano_detector, tmp_pat
     assert line.startswith(f'{path} does not fit {nano_detector} (MaskRCNN with GLNet nano): ')
     assert 'unexpected (backbone.stages.0.blocks.1.' in line
     assert 'misshapen (backbone.stages.0.embed.' in line
-    assert 'the checkpoint is of MaskRCNN with GLNet 4g' in line
+    assert 'MaskRCNN with GLNet 4g' in line
 
 
 def test_a_checkpoint_of_another_method(test, last_line, segmentor_weights, nano_detector):
@@ -162,7 +160,7 @@ def test_a_checkpoint_of_another_method(test, last_line, segmentor_weights, nano
     assert line.startswith(f'{segmentor_weights} does not fit {nano_detector} (MaskRCNN with ')
     assert 'missing (neck.lateral_convs.0.conv.weight, ' in line
     assert 'unexpected (decode_head.' in line
-    assert 'the checkpoint is of EncoderDecoder with GLNet nano, epoch 1, iteration 2' in line
+    assert 'EncoderDecoder with GLNet nano, epoch 1, iteration 2' in line
 
 
 def test_a_checkpoint_trained_for_other_classes(test, last_line, detector_weights, tmp_path):
@@ -170,7 +168,7 @@ def test_a_checkpoint_trained_for_other_classes(test, last_line, detector_weight
     content['meta']['dataset_meta']['classes'] = DEMO_CLASSES[::-1]
     torch.save(content, tmp_path / 'other.pth')
     line = last_line(test(tmp_path / 'other.pth'))
-    assert 'was trained for 5 classes (ring, star, triangle, square, disc), but' in line
+    assert '5 classes (ring, star, triangle, square, disc)' in line
 
 
 def test_a_truncated_checkpoint(test, last_line, detector_weights, tmp_path):
@@ -249,5 +247,5 @@ def test_a_full_disk_before_the_first_checkpoint(train, tmp_path, capsys):
     with largest_file(2**20):
         assert train('--cfg-options', 'train_cfg.max_epochs=1') == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert f'MiB free); no checkpoint in {tmp_path}/wd; make room and start again' in last
+    assert f'MiB free); no checkpoint in {tmp_path}/wd' in last
     assert not list((tmp_path / 'wd').glob('*.pth'))

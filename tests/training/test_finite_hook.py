@@ -58,9 +58,8 @@ def last_line(capsys):
 def test_a_loss_that_is_no_number(train, demo_root, tmp_path, capsys):
     assert train(3, 'roi_head.mask_head.conv_logits.weight') == 1
     last = last_line(capsys)
-    assert last.startswith('error: step 3 (epoch 2): loss_mask is nan; training stops and saves ')
-    assert f'the last checkpoint, {tmp_path}/wd/epoch_1.pth, is intact' in last
-    assert 'learning rate' in last and '--resume' in last
+    assert 'step 3 (epoch 2): loss_mask is nan' in last
+    assert f'{tmp_path}/wd/epoch_1.pth' in last and '--resume' in last
     assert 'images of the batch:' in last and str(demo_root) in last
     assert [path.name for path in (tmp_path / 'wd').glob('*.pth')] == ['epoch_1.pth']
     state = read_checkpoint(tmp_path / 'wd' / 'epoch_1.pth')['state_dict']
@@ -71,7 +70,7 @@ def test_weights_that_a_step_spoils_after_its_losses(train, tmp_path, capsys):
     assert train(4, 'backbone.stages.0.embed.0.weight', after=True) == 1
     last = last_line(capsys)
     assert last.startswith('error: step 4: 1 of the ')
-    assert 'not finite, the first is backbone.stages.0.embed.0.weight; training stops' in last
+    assert 'not finite, the first is backbone.stages.0.embed.0.weight' in last
     assert [path.name for path in (tmp_path / 'wd').glob('*.pth')] == ['epoch_1.pth']
 
 
@@ -86,11 +85,10 @@ def test_resuming_passes_over_a_checkpoint_that_is_no_number(train, tmp_path, ca
 
     path, _, failures = find_latest(folder)
     assert path == str(folder / 'epoch_1.pth')
-    assert failures == [
-        f'{folder}/epoch_2.pth: cannot resume: 1 of its {len(broken["state_dict"])} tensors '
-        "are not finite ('backbone.stages.0.embed.0.weight'): the run had broken down before it "
-        'was saved'
-    ]
+    (failure,) = failures
+    assert failure.startswith(f'{folder}/epoch_2.pth: cannot resume')
+    assert f'1 of its {len(broken["state_dict"])} tensors' in failure
+    assert "'backbone.stages.0.embed.0.weight'" in failure
 
 
 def test_a_state_that_does_not_fit_the_run(nano_detector, demo_root, tmp_path, capsys):
@@ -106,7 +104,7 @@ def test_a_state_that_does_not_fit_the_run(nano_detector, demo_root, tmp_path, c
         capsys.readouterr()
         assert run(main, [nano_detector, *folders, '--resume', str(tmp_path / 'changed.pth')]) == 1
         last = last_line(capsys)
-        assert last.startswith(f'error: {tmp_path}/changed.pth: cannot resume: its ')
+        assert last.startswith(f'error: {tmp_path}/changed.pth: cannot resume, for its ')
         assert f'load_from={tmp_path}/changed.pth' in last
         return last
 
@@ -120,8 +118,8 @@ def test_a_state_that_does_not_fit_the_run(nano_detector, demo_root, tmp_path, c
     def no_log(content):
         content['message_hub'] = dict(log_scalars=3)
 
-    assert 'its state does not fit this run (ValueError: loaded state' in resumed(fewer_groups)
-    assert "its optimizer's state has 'exp_avg (7, 3) instead of" in resumed(another_shape)
+    assert 'ValueError: loaded state' in resumed(fewer_groups)
+    assert 'exp_avg (7, 3) instead of' in resumed(another_shape)
 
     def text(content):
         state = content['optimizer']['state']

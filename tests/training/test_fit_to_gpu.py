@@ -123,7 +123,7 @@ def test_a_segmentors_recipe_on_one_gpu_is_not():
     plan = make_plan(config('upernet_glnet_4g_160k'), 1, 5, 2, trains_batch_norms=True)
     assert (plan.each, plan.counts) == (4, 4)
     (change,) = plan.changes
-    assert change.startswith('batch norms are trained on 4 images at a time instead of 16')
+    assert 'batch norms' in change and '4 images at a time instead of 16' in change
     assert plan.settings['train_cfg.max_iters'] == 640_000
     assert plan.settings['train_cfg.val_interval'] == 64_000
     assert plan.settings['param_scheduler.0.end'] == 6000
@@ -143,14 +143,11 @@ def test_the_report_says_what_is_planned():
     plan = make_plan(cfg, 2, 4, 1, trains_batch_norms=False)
     step = Step(2, GIB, 2 * GIB, 9.0)
     lines = list(fit_to_gpu.report(cfg, plan, Budget(2, 12 * GIB), 4, 117_266, step))
-    assert (
-        '4 x 2 GPUs x 2 accumulated = 16 images a step of the optimizer; base batch 16' in lines[0]
-    )
+    assert '4 x 2 GPUs x 2 accumulated = 16 images' in lines[0]
     assert lines[1].startswith('Learning rate: 0.0001')
     # 117,266 / 8 = 14,658.25 iterations an epoch, 36 epochs.
     assert '527724 iterations of 8 images (263862 steps), 36 epochs of 117266' in lines[2]
-    assert lines[2].endswith('(--dry-run measures how many hours)')
-    assert 'are kept' in lines[3]
+    assert '--dry-run' in lines[2]
     options = lines[4].removeprefix('The same without --mem: --cfg-options ').split()
     assert dict(option.split('=') for option in options) == {
         key: str(value) for key, value in plan.settings.items()
@@ -164,15 +161,15 @@ def test_the_time_is_that_of_a_warm_step_times_the_iterations():
     length, time = fit_to_gpu.expected_length(cfg, plan, 2, 117_266, step)
     assert length.endswith('36 epochs of 117266 images')
     # 527,724 s
-    assert time.startswith('Expected time: 6.1 days on this machine: 527724 x 1 s, from a second')
-    assert 'at the largest shape with 2 images, 2 GPUs as fast as one; reading data' in time
+    assert '6.1 days on this machine: 527724 x 1 s' in time
+    assert 'with 2 images, 2 GPUs' in time
     assert list(fit_to_gpu.expected_length(cfg, plan, 2, 117_266, None)) == [length]  # too large
     (length,) = fit_to_gpu.expected_length(cfg, plan, 2, None, step)
     assert length == 'Expected length: 36 epochs'
     cfg = config('upernet_glnet_4g_160k')
     length, time = fit_to_gpu.expected_length(cfg, fit_to_gpu.own_plan(cfg), 1, 20_210, step)
     assert '160000 iterations of 2 images, 15.8 epochs of 20210 images' in length
-    assert '22.2 hours on this machine: 160000 x 0.5 s, from a second, warm step at the la' in time
+    assert '22.2 hours on this machine: 160000 x 0.5 s' in time
     found = [fit_to_gpu.duration(seconds) for seconds in (7, 119, 120, 7200, 172_800)]
     assert found == ['7 seconds', '119 seconds', '2.0 minutes', '2.0 hours', '2.0 days']
 
@@ -251,7 +248,6 @@ def test_a_run_that_is_fitted(nano_detector, demo_root, tmp_path, capsys):
     assert run(main, [*arguments, *options]) == 0
     out = capsys.readouterr().out
     assert plan in out and 'Expected time' not in out
-    assert '(--dry-run measures how many hours)' in out
     batch = f'{each} x 1 processes x {counts} accumulated = 64'
     assert f'Batch size: {batch}; learning rate 0.0001\n' in out
 
@@ -262,7 +258,7 @@ def call(capsys, *options):
 
 
 def test_options_that_do_not_go_together(capsys):
-    assert 'leave --auto-scale-lr out' in call(capsys, '--mem', '8', '--auto-scale-lr')
+    assert '--auto-scale-lr' in call(capsys, '--mem', '8', '--auto-scale-lr')
     for option in ('--mem', '--gpus'):
         assert f'{option} 0' in call(capsys, option, '0')
     planned = 'glmix train maskrcnn_glnet_4g_1x --gpus N --mem GIB --dry-run'
@@ -273,11 +269,11 @@ def test_what_does_not_fit_is_refused(nano_detector, demo_root, tmp_path, capsys
     arguments = [nano_detector, '--data-root', str(demo_root), '--work-dir', str(tmp_path / 'wd')]
     assert run(main, [*arguments, '--from-scratch', '--mem', '0.01', '--dry-run']) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith('error: --mem 0.01: not even this fits at 64 x 64: 1 image: ')
+    assert line.startswith('error: --mem 0.01: ') and '64 x 64: 1 image' in line
     assert 'model.backbone.with_cp=True' in line
 
 
 def test_a_config_without_a_base_batch():
     cfg = Config(dict(train_dataloader=dict(batch_size=2)))
-    with pytest.raises(UserError, match=r'--mem: .* does not say for which batch size'):
+    with pytest.raises(UserError, match=r'--mem: .*batch size'):
         make_plan(cfg, 1, 4, 1, False)

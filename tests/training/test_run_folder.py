@@ -85,7 +85,7 @@ def test_a_resumed_run_says_what_it_keeps(nano_detector, demo_root, copied, caps
     assert 'optim_wrapper.optimizer.lr: 0.0001, not 5e-05' in out
     assert f'--cfg-options load_from={copied / "epoch_2.pth"}' in out
     assert 'train_dataloader.batch_size: 1, so far 4' in out
-    assert 'Nothing is left to train: 2 of 2 done (train_cfg.max_epochs)' in out
+    assert '2 of 2 done (train_cfg.max_epochs)' in out
 
 
 def test_a_new_run_in_a_used_folder_keeps_to_its_own(
