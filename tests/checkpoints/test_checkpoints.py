@@ -8,6 +8,7 @@ from runs import resumable, save
 from torch import nn
 
 from glmix_mm.checkpoints import fit, record
+from glmix_mm.checkpoints.compare_states import KINDS, compare_states
 from glmix_mm.config.load_config import load_config
 from glmix_mm.errors import UserError
 from glmix_mm.models import build
@@ -24,6 +25,23 @@ object.__setattr__(CFG, '_filename', 'mine.py')
 def test_the_exact_weights_fit(wrap, prefix):
     state = {prefix + key: value for key, value in EXPECTED.items()}
     fit.check_fit(EXPECTED, wrap(state), 'a.pth', CFG)
+
+
+@pytest.mark.parametrize(
+    ('value', 'kind'),
+    [
+        (torch.tensor([1, float('nan'), 1, 1]), 'infinite'),
+        (torch.tensor([1, 1, 1, -float('inf')]), 'infinite'),
+        (torch.full((4,), 1e300, dtype=torch.float64), 'infinite'),  # in float32
+        (torch.ones(4, dtype=torch.long), 'mistyped'),
+        (torch.ones(4).to_sparse(), 'mistyped'),
+        (torch.zeros(1).expand(10**13), 'misshapen'),
+    ],
+)
+def test_what_a_weight_may_not_be(value, kind):
+    difference = compare_states(EXPECTED, {**EXPECTED, '1.weight': value})
+    assert [name for name in KINDS if getattr(difference, name)] == [kind]
+    assert getattr(difference, kind)[0].startswith('1.weight')
 
 
 def test_batch_counters_may_be_missing():

@@ -10,9 +10,12 @@ from mmengine.runner import Runner
 
 import glmix_mm
 from glmix_mm.cli import run
+from glmix_mm.config.load_config import load_config
+from glmix_mm.config.plan import TrainOptions, prepare
 from glmix_mm.inference import show_config
 from glmix_mm.inference import test as testing
 from glmix_mm.training import runner_setup, train
+from glmix_mm.utils.nested import nested_dicts
 
 PACKAGE = Path(glmix_mm.__file__).parent
 CHANGES = ('merge_from_dict', 'pop', 'popitem', 'setdefault', 'update', 'clear')
@@ -82,6 +85,22 @@ def test_what_is_printed_is_what_test_runs(
     assert run(testing.main, [str(word) for word in arguments]) == 0
     assert runners[0].cfg.to_dict() == expected
     assert expected['runner_type'] == 'QuietRunner'
+
+
+def test_each_edit_of_a_training_is_in_its_config():
+    cfg = load_config('maskrcnn_glnet_4g_3x')
+    prepare(cfg, TrainOptions(seed=3, from_scratch=True, auto_scale_lr=True))
+    for split in ('train', 'val'):
+        types = {
+            part['type'] for part in nested_dicts(cfg[f'{split}_dataloader']) if 'type' in part
+        }
+        assert {'CocoDatasetByName', 'CheckedLoadImage'} <= types
+        assert 'LoadImageFromFile' not in types
+    assert cfg.train_cfg.type == 'ExactEpochBasedTrainLoop'
+    assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
+    assert cfg.val_evaluator.type == 'CheckedCocoMetric'
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    assert cfg.randomness.seed == 3 and cfg.model.backbone.init_cfg is None
 
 
 def test_the_difference_to_the_file(nano_detector, capsys):

@@ -14,7 +14,7 @@ import zipfile
 from collections import OrderedDict
 
 import torch
-from hostile_bench import Case, handled, refused
+from hostile_bench import REFUSED, Case, handled, refused, sent
 
 NAME = 'odd.pth'
 UNREADABLE = f'{NAME}: not a readable checkpoint'
@@ -30,6 +30,7 @@ def cases() -> list[Case]:
         *refused('weights', NAME, weights()),
         *handled('weights', NAME, converted()),
         *refused('records', NAME, records()),
+        *numbers_of_classes(),
         *handled('records', NAME, passed_over()),
         *refused('bombs', NAME, bombs()),
         Case('bombs', 'a list in a list, 100,000 times', 'read', 'read', nested),
@@ -424,12 +425,16 @@ def records():
     }.items():
         make = replaced(meta=dict(cfg=text), state_dict={'w': KEYLESS})
         yield f'config: {what}, others', 'test', (f'{NAME} does not fit', 'missing'), make
-    for count in (3, 10**4):
-        word = f'the checkpoint names {count} classes'
-        what = f'classes: {count:,} of 5'
-        yield what, 'predict', (word, 'maskrcnn_glnet_nano.py'), with_record(classes=['a'] * count)
     others = replaced(meta=dict(dataset_meta=dict(classes=('a', 'b'))))
     yield 'classes: others', 'test', 'was trained for', others
+
+
+def numbers_of_classes():
+    """Records of another number of classes: the message names the config."""
+    for count in (3, 10**4):
+        words = ('maskrcnn_glnet_nano.py', f'the checkpoint names {count} classes')
+        run = sent(NAME, 'predict', with_record(classes=['a'] * count))
+        yield Case('records', f'classes: {count:,} of 5', 'predict', REFUSED, run, words)
 
 
 def passed_over():

@@ -38,16 +38,16 @@ def recipe(**changes):
         (dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=8)), ()),  # just goes on
         (
             dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=5e-5), clip_grad=None)),
-            ('with what', 'optim_wrapper.optimizer.lr: 0.001, not 5e-05'),
+            ('load_from=x.pth', 'optim_wrapper.optimizer.lr: 0.001, not 5e-05'),
         ),
         (
             dict(param_scheduler=[dict(SCHEDULE, end=8)]),
-            ('with what', 'param_scheduler.0.end: 4, not 8'),
+            ('load_from=x.pth', 'param_scheduler.0.end: 4, not 8'),
         ),
-        (dict(param_scheduler=[]), ('with what', 'param_scheduler: [{', ', not []')),
+        (dict(param_scheduler=[]), ('load_from=x.pth', 'param_scheduler: [{', ', not []')),
         (
             dict(auto_scale_lr=dict(enable=True, base_batch_size=16)),
-            ('with what', 'auto_scale_lr.enable: False, not True'),
+            ('load_from=x.pth', 'auto_scale_lr.enable: False, not True'),
         ),
         (
             dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3), accumulative_counts=4)),
@@ -63,7 +63,7 @@ def test_each_setting_that_differs_is_said(changes, said):
     notes = describe_changes(recipe(**changes), dict(cfg=recipe().pretty_text), 'x.pth')
     assert len(notes) == bool(said)
     assert all(part in notes[0] for part in said)
-    assert not notes or ('load_from=x.pth' in notes[0]) == ('with what' in said)
+    assert not notes or ('load_from=x.pth' in notes[0]) == ('load_from=x.pth' in said)
     assert not any('num_workers' in note for note in notes)
 
 
