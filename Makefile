@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-all zoo upstream lint clean
+.PHONY: demo test test-slow test-all coverage zoo upstream lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/demo.py --task $(TASK)
@@ -22,6 +22,10 @@ test-slow: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(PYTEST)
+
+# Of what `make test` runs, in this process and its workers: processes that tests start do not count.
+coverage: $(INSTALLED)
+	$(PYTEST) -m 'not slow' --cov=glmix_mm --cov-branch
 
 # Each kind of model of the libraries, and the libraries' own tests: docs/zoo.md.
 zoo: $(INSTALLED)

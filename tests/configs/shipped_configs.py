@@ -21,7 +21,6 @@ KINDS = sorted(
         for path in map(Path, NAMES)
     }.values()
 )
-TYPES = {'glnet': 'GLNet', 'dilateformer': 'DilateFormer', 'fcvit': 'FCViT'}
 # Family and variant -> channels of the stages, from the papers' tables.
 CHANNELS = {
     ('glnet', 'stl'): [96, 192, 384, 768],
