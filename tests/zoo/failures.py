@@ -2,8 +2,9 @@
 
 # A pattern of "config: error", whose it is, and the cause. The first that matches holds.
 CAUSES = [
-    (r"op '(carafe|deform_roi_pool|masked|psamask)", 'ours', 'an op that is not served yet'),
-    (r'offset output dims', 'ours', 'offsets larger than the output, in deformable convolution'),
+    (r"can't allocate memory", 'limit', 'needs more than 8 GB'),
+    (r'took over \d+ s|ended by signal 9', 'limit', 'took too long'),
+    (r'needs the compiled mmcv', 'ours', 'an op that is not served'),
     (
         r'cascade-rpn_r50-caffe_fpn_1x_coco.py: .*num_classes',
         "upstream's",
@@ -12,6 +13,31 @@ CAUSES = [
     (
         r'bytetrack.*No such file.*/\./bytetrack/',
         "upstream's",
-        'its `_base_` names a folder that is not there',
+        'the path in its `_base_` does not exist',
     ),
+    (
+        r"'SSDHead' object has no attribute 'loss_cls'",
+        "upstream's",
+        'predictions read `loss_cls`, which the head of SSD does not have '
+        '(mmdet/models/dense_heads/base_dense_head.py:376, open as mmdetection#11780)',
+    ),
+    (
+        r'^queryinst/.*fcn_mask_head.py:45',
+        "upstream's",
+        'boxes outside the image, which random weights give, cannot be pasted on a CPU '
+        '(mmdet/models/roi_heads/mask_heads/fcn_mask_head.py:451)',
+    ),
+    (
+        r'^yolo/.*predictions: not finite',
+        "upstream's",
+        'the exponential of box sizes overflows with random weights and the statistics of BN '
+        'at their start',
+    ),
+    (
+        r'^glip/.*losses/utils.py:50',
+        "upstream's",
+        'a config to predict with: its head has no loss of boxes that fits; '
+        'those to fine-tune have',
+    ),
+    (r'Detectron2', 'optional package', 'needs Detectron2, which PyPI does not have'),
 ]

@@ -18,7 +18,7 @@ KINDS = {  # each for the op that it needs
         'dyhead/atss_r50_fpn_dyhead_1x_coco.py',
         'guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco.py',
         'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-        'queryinst/queryinst_r50_fpn_1x_coco.py',
+        'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py',
         'reppoints/reppoints-moment_r50_fpn_1x_coco.py',
     ),
     'mmseg': ('psanet/psanet_r50-d8_4xb2-40k_cityscapes-512x1024.py',),

@@ -88,7 +88,7 @@ def without_weights(node):
         named = key in ('pretrained', 'checkpoint', 'teacher_ckpt')
         initial = key == 'init_cfg' and values_of(value, 'checkpoint')
         node[key] = None if named or initial else without_weights(value)
-    if node.get('type') == 'TIMMBackbone':
+    if str(node.get('type')).endswith('TIMMBackbone'):
         node['pretrained'] = False
     return node
 
@@ -112,6 +112,9 @@ def build(cfg: Config):
     cfg.model = without_weights(cfg.model)
     if not values_of(cfg.model, 'num_proposals'):  # else as many boxes as queries
         with_few_proposals(cfg.model)
+    if 'MMSyncBN' in types_in(cfg.model):  # asks for a group when it is built
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
     model = revert_sync_batchnorm(registry.build(cfg.model))
     for module in model.modules():  # defaults of constructors
         if 'Pretrained' in types_in(getattr(module, 'init_cfg', None)):
@@ -182,7 +185,7 @@ def try_kind(package: str, name: str, tell) -> None:
 
 def outcome(act, cfg: Config, model, stage: str) -> str:
     """Return what comes of a stage, at 128 px or else at the config's own size."""
-    first = None
+    failure = None
     for data in batches(cfg, model, stage):
         if data is None:
             return 'not meant'
@@ -191,10 +194,10 @@ def outcome(act, cfg: Config, model, stage: str) -> str:
         except UserError as error:  # an op that is not served: no size helps
             return describe(error)
         except Exception as error:
-            first = first or describe(error)
+            failure = describe(error)
         else:
             return 'yes'
-    return first
+    return failure
 
 
 def describe(error: BaseException) -> str:
