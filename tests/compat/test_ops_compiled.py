@@ -126,9 +126,15 @@ def conv_tensors(device):
     return [random(*shape, seed=seed, device=device) for seed, shape in enumerate(shapes)]
 
 
+# Offsets between pixels, or on them, as at the start of a training.
+OFFSETS = dict(between=lambda offset: offset, whole=torch.round, zero=torch.zeros_like)
+
+
 @pytest.mark.parametrize('device', DEVICES)
-def test_deform_conv(device):
+@pytest.mark.parametrize('place', OFFSETS)
+def test_deform_conv(place, device):
     maps, weight, offset, _, _, gradient = conv_tensors(device)
+    offset = OFFSETS[place](offset)
     scratch = dict(columns=maps.new_empty(0), ones=maps.new_empty(0))
     options = dict(input=maps, offset=offset) | V1 | GROUPS
     output = torch.zeros_like(gradient)
@@ -155,10 +161,14 @@ def test_deform_conv(device):
 
 
 @pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('larger', [True, False])
+@pytest.mark.parametrize('place', OFFSETS)
 @pytest.mark.parametrize('with_bias', [True, False])
-def test_modulated_deform_conv(with_bias, device):
+def test_modulated_deform_conv(with_bias, place, larger, device):
     maps, weight, offset, mask, bias, gradient = conv_tensors(device)
-    bias = bias if with_bias else bias[:0]
+    bias, offset = bias if with_bias else bias[:0], OFFSETS[place](offset)
+    if larger:  # than the output, as DyHead's
+        offset, mask = (torch.cat([values, values.flip(0)], dim=3) for values in (offset, mask))
     options = dict(input=maps, weight=weight, offset=offset, mask=mask, bias=bias)
     options |= dict(ones=maps.new_empty(0), columns=maps.new_empty(0), with_bias=with_bias)
     options |= V2 | GROUPS
@@ -168,6 +178,59 @@ def test_modulated_deform_conv(with_bias, device):
     buffers = {f'grad_{name}': torch.zeros_like(options[name]) for name in names}
     written = [key for key, buffer in buffers.items() if buffer.numel()]
     compare('modulated_deform_conv_backward', written, grad_output=gradient, **buffers, **options)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('kind', [0, 1])
+@pytest.mark.parametrize('mask', [(9, 11), (3, 4)])
+def test_psamask(mask, kind, device):
+    rows, columns = mask
+    options = dict(psa_type=kind, num_=2, h_feature=5, w_feature=6, h_mask=rows, w_mask=columns)
+    options |= dict(half_h_mask=(rows - 1) // 2, half_w_mask=(columns - 1) // 2)
+    masks = random(2, rows * columns, 5, 6, device=device)
+    attention = random(2, 30, 5, 6, device=device)
+    output, buffer = torch.zeros_like(attention), torch.zeros_like(masks)
+    compare('psamask_forward', ['output'], True, input=masks, output=output, **options)
+    tensors = dict(grad_output=attention, grad_input=buffer)
+    compare('psamask_backward', ['grad_input'], True, **tensors, **options)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('mode', [0, 1])
+@pytest.mark.parametrize('offset', [0, 1])
+def test_bbox_overlaps(offset, mode, aligned, device):
+    first, second = (some_rois(device)[:, 1:] + shift for shift in (0, 3))
+    ious = torch.zeros(50 if aligned else (50, 50), device=device)
+    options = dict(mode=mode, aligned=aligned, offset=offset)
+    compare('bbox_overlaps', ['ious'], bboxes1=first, bboxes2=second, ious=ious, **options)
+
+
+@only_cuda
+def test_carafe():
+    sizes = dict(kernel_size=5, group_size=2, scale_factor=2)
+    features, masks = random(2, 4, 6, 7, device='cuda'), random(2, 50, 12, 14, device='cuda')
+    output = torch.zeros(2, 4, 12, 14, device='cuda')
+    tensors = dict(features=features, masks=masks)
+    compare('carafe_naive_forward', ['output'], output=output, **tensors, **sizes)
+    buffers = dict(bottom_grad=torch.zeros_like(features), mask_grad=torch.zeros_like(masks))
+    gradient = random(2, 4, 12, 14, device='cuda')
+    compare(
+        'carafe_naive_backward', list(buffers), top_grad=gradient, **tensors, **buffers, **sizes
+    )
+
+
+@only_cuda
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+def test_deform_roi_pool(sampling_ratio):
+    options = dict(pooled_height=7, pooled_width=5, spatial_scale=0.25, gamma=0.1)
+    options |= dict(sampling_ratio=sampling_ratio, input=random(2, 4, 16, 18, device='cuda'))
+    options |= dict(rois=some_rois('cuda'), offset=random(50, 2, 7, 5, device='cuda'))
+    output = torch.zeros(50, 4, 7, 5, device='cuda')
+    compare('deform_roi_pool_forward', ['output'], output=output, **options)
+    buffers = {f'grad_{name}': torch.zeros_like(options[name]) for name in ('input', 'offset')}
+    gradient = random(50, 4, 7, 5, device='cuda')
+    compare('deform_roi_pool_backward', list(buffers), grad_output=gradient, **buffers, **options)
 
 
 @only_cuda
