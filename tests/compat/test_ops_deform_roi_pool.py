@@ -178,6 +178,14 @@ def test_no_box():
     assert not maps.grad.any()
 
 
+def test_nan_shift_gives_nan():
+    maps, shifts = some_input()
+    shifts[0, 1, 0, 2] = math.nan
+    isnan = pool(maps, ROIS, shifts, 2).isnan()
+    assert isnan[0, :, 0, 2].all()
+    assert isnan.sum() == MAP[1]
+
+
 @pytest.mark.parametrize('value', [math.nan, math.inf, 1e9])
 def test_wild_boxes_are_an_error(value):
     rois = ROIS.clone()

@@ -117,6 +117,28 @@ def _sums(rows: Tensor, weights: Tensor, samples: Samples) -> Tensor:
     return embedding_bag(places, rows, starts, mode='sum', per_sample_weights=weights.flatten())
 
 
+def _bins(
+    rois: Tensor,
+    offset: Tensor,
+    bins: tuple[int, int],
+    scale: float,
+    sampling_ratio: int,
+    gamma: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where each bin begins, its size and its samples along y and x; [bins, 2] each."""
+    corners = (rois[:, 1:] * scale - 0.5).view(-1, 2, 2).flip(2)  # y, x
+    sizes = corners[:, 1] - corners[:, 0]
+    steps = sizes / sizes.new_tensor(bins)
+    counts = torch.full_like(steps, sampling_ratio) if sampling_ratio > 0 else steps.ceil()
+    number = torch.cartesian_prod(*(torch.arange(n, device=rois.device) for n in bins)).view(-1, 2)
+    begins = corners[:, :1] + number * steps[:, None]
+    if offset.numel():
+        shifts = offset.flatten(2).transpose(1, 2).flip(2)
+        begins = begins + gamma * sizes[:, None] * shifts
+    steps, counts = (values.repeat_interleave(len(number), 0) for values in (steps, counts))
+    return begins.flatten(0, 1), steps, counts.clamp(min=0).long()
+
+
 def _samples(
     shape: torch.Size,
     rois: Tensor,
@@ -128,38 +150,23 @@ def _samples(
 ) -> Samples:
     check_boxes(rois, bins, shape, scale, 'deform_roi_pool')
     _, _, height, width = shape
-    corners = (rois[:, 1:] * scale - 0.5).view(-1, 2, 2).flip(2)  # y, x
-    sizes = corners[:, 1] - corners[:, 0]
-    steps = sizes / sizes.new_tensor(bins)
-    counts = torch.full_like(steps, sampling_ratio) if sampling_ratio > 0 else steps.ceil()
-    counts = counts.clamp(min=0).long()
-    # One row a bin from here on.
-    number = torch.cartesian_prod(*(torch.arange(n, device=rois.device) for n in bins)).view(-1, 2)
-    begins = corners[:, :1] + number * steps[:, None]
-    if offset.numel():
-        shifts = offset.flatten(2).transpose(1, 2).flip(2)
-        begins = begins + gamma * sizes[:, None] * shifts
-    begins = begins.flatten(0, 1)
-    steps, counts = (x.repeat_interleave(len(number), 0) for x in (steps, counts))
-    images = rois[:, 0].long().repeat_interleave(len(number))
+    begins, steps, counts = _bins(rois, offset, bins, scale, sampling_ratio, gamma)
     totals = counts.prod(1)
     starts = totals.cumsum(0) - totals
-    # One row a sample from here on.
+    # One row per sample from here on.
     of_bin = torch.arange(len(totals), device=rois.device).repeat_interleave(totals)
     within = torch.arange(len(of_bin), device=rois.device) - starts[of_bin]
     along_x = counts[of_bin, 1]
     place = torch.stack([within // along_x, within % along_x], dim=1)
     at = begins[of_bin] + (place + 0.5) * steps[of_bin] / counts[of_bin]
     ends = at.new_tensor([height, width])
-    inside = ((at >= -1) & (at <= ends)).all(1)
-    shares = inside / totals[of_bin]
+    shares = ((at >= -1) & (at <= ends)).all(1) / totals[of_bin]
     on_map = at.clamp(min=0)
-    low = torch.minimum(on_map.floor(), ends - 1)
+    low = torch.minimum(on_map.floor().nan_to_num(), ends - 1)  # a NaN stays in the weights
     high = torch.minimum(low + 1, ends - 1)
-    part = torch.where(low < ends - 1, on_map - low, 0)
-    y, x = part.unbind(1)
+    y, x = torch.where(low < ends - 1, on_map - low, 0).unbind(1)
     weights = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x], dim=1)
-    ys, xs = (torch.stack([low[:, i], high[:, i]], dim=1).long() for i in (0, 1))
-    rows = images[of_bin, None] * height + ys
-    places = (rows[:, :, None] * width + xs[:, None]).flatten(1)
+    rows, columns = (torch.stack([low[:, i], high[:, i]], dim=1).long() for i in (0, 1))
+    rows = rows + rois[of_bin // (bins[0] * bins[1]), :1].long() * height
+    places = (rows[:, :, None] * width + columns[:, None]).flatten(1)
     return Samples(of_bin, starts, places, weights * shares[:, None], shares, at - low, high - at)
