@@ -120,11 +120,11 @@ def check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if len(set(names)) < len(names):
-            raise UserError(f'{path}: refused, for its archive has two entries of the same name')
+            raise UserError(f'{path}: refused: its archive has two entries of the same name')
         claimed = sum(entry.file_size for entry in archive.infolist())
         if claimed > size:
             raise UserError(
-                f'{path}: refused, for it is an archive of {size:,} bytes that would take up '
+                f'{path}: refused: it is an archive of {size:,} bytes that would take up '
                 f'{claimed:,}; checkpoints are not compressed'
             )
         for entry in archive.infolist():
@@ -224,7 +224,7 @@ def _explain(path: Path, error: Exception, kind: str) -> str:
     refused = re.search(r'GLOBAL ([\w.]+)', text)
     if isinstance(error, pickle.UnpicklingError) and refused:
         return (
-            f'{path}: refused, for it holds {refused[1]}, which can run code or is not needed in a '
+            f'{path}: refused: it contains {refused[1]}, which can run code or is not needed in a '
             f'{kind}; nothing of it was run. If you trust its source, load it there with '
             f'torch.load(..., weights_only=False) and save its state dict alone'
         )

@@ -123,7 +123,7 @@ class Evil:
         (labels().fill_(-1), 'has class -1, expected'),
         (labels().fill_(0.5), 'has class 0.5, expected'),
         (labels()[..., :3], r'is of shape \(2, 5, 4, 3\), but .* of \(2, 5, 4, 4\)'),
-        (Evil(), 'cat_2.pt: refused, for it holds .*print'),
+        (Evil(), 'cat_2.pt: refused: it contains .*print'),
     ],
     ids=['shape', 'dict', 'empty', 'nan', 'range', 'negative', 'fraction', 'other shape', 'code'],
 )

@@ -165,7 +165,7 @@ def code():
 
         return make
 
-    word = 'refused, for it holds'
+    word = 'refused: it contains'
     for names, *args in CALLS:
         for name in names.split():
             yield f'call of {name}', 'read', word, calling(name, *args)
@@ -510,7 +510,7 @@ def bombs():
 
         return make
 
-    word = 'refused, for it is an archive of'
+    word = 'refused: it is an archive of'
     for size in (10**6, 10**8):
         make = lambda bench, size=size: archive(  # noqa: E731
             pickled({}), [('data/0', bytes(size))], zipfile.ZIP_DEFLATED
@@ -556,7 +556,7 @@ def archives():
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
 
     twice = 'two entries of the same name'
-    module = 'refused, for it holds torch.nn.modules.linear.Linear'
+    module = 'refused: it contains torch.nn.modules.linear.Linear'
     return [
         ('its pickle twice', 'test', twice, rewritten('ROOT/data.pkl')),
         ('a weight twice', 'test', twice, rewritten('ROOT/data/6')),
