@@ -10,6 +10,7 @@ CHANGES = {
     'mmengine.infer.infer.BaseInferencer._load_model_from_metafile': (
         'takes `glmix_mm::NAME` as well'
     ),
+    'mmcv.*adjust_hue': 'takes negative shifts with numpy 2 as well',
     FORKS_NAME: 'where mmsegmentation is installed as onedl-mmsegmentation: finds that',
     'mmcv.ops.*.forward': 'where mmcv is compiled: gets contiguous tensors of a type it knows',
     'mmcv.ops.*.backward': 'where mmcv is compiled: gets contiguous tensors of a type it knows',

@@ -147,7 +147,26 @@ def add_classifiers(module) -> None:
             module.ModelHub._models_dict.setdefault(model.name.lower(), model)
 
 
+def allow_negative_hues(module) -> None:
+    """Let mmcv turn hues backwards: numpy 2 refuses to wrap a negative number of Python's."""
+    original = module.adjust_hue
+    if getattr(original, 'knows_glmix_mm', False):
+        return
+    from functools import wraps
+
+    @wraps(original)
+    def adjust_hue(img, hue_factor, backend=None):
+        # numpy's own numbers it wraps as before.
+        return original(img, module.np.float64(hue_factor), backend)
+
+    adjust_hue.knows_glmix_mm = True
+    for name in ('mmcv.image.photometric', 'mmcv.image', 'mmcv'):
+        if hasattr(sys.modules.get(name), 'adjust_hue'):  # the last two may not be filled yet
+            sys.modules[name].adjust_hue = adjust_hue
+
+
 PATCHES = {
+    'mmcv.image.photometric': allow_negative_hues,
     'mmengine.config.utils': find_forked_package,
     'mmengine.config.config': patch_config,
     'mmengine.infer.infer': patch_inferencers,
