@@ -1,6 +1,6 @@
 # BCCD's blood cells, 320 x 240 (half their size), as `glmix convert BCCD_Dataset/BCCD data/bccd`
 # writes them. A cell looks the same from every side, so images are flipped in both directions.
-classes = ('RBC', 'WBC', 'Platelets')
+classes = ('Platelets', 'RBC', 'WBC')
 data_root = 'data/bccd/'
 size = (320, 240)
 common = dict(type='CocoDataset', data_root=data_root, metainfo=dict(classes=classes))

@@ -34,5 +34,10 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))
     ),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)),
+    test_cfg=dict(
+        rpn=dict(nms_pre=500, max_per_img=300),
+        # Cells overlap. On the validation images soft NMS was better than plain NMS: AP 0.594, not
+        # 0.580, with the same weights.
+        rcnn=dict(score_thr=0.02, nms=dict(type='soft_nms', min_score=0.02)),
+    ),
 )
