@@ -45,7 +45,7 @@ $(INSTALLED): setup.py pyproject.toml $(wildcard requirements/*.txt)
 	@echo "Installing into $(VENV): torch and the OpenMMLab packages, about 6 GB and 2 minutes."
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("glmix_mm needs Python 3.10 or newer; name one with: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt --editable '.[lite,tests,docs]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt --editable '.[lite,app,tests,docs]'
 	@touch $@
 
 clean:

@@ -81,6 +81,7 @@ setup(
     extras_require={
         'lite': requirements('optional'),
         'convert': requirements('convert'),
+        'app': requirements('app'),
         'deploy': requirements('deploy'),
         'tests': requirements('tests'),
         'docs': requirements('docs'),

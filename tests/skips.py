@@ -18,6 +18,7 @@ KNOWN = re.compile(
     | the\ pages\ are\ built\ with\ Python\ 3\.11\ or\ newer
     | this\ torch's\ own\ counter\ does\ not\ know\ attention\ on\ CPUs
     | not\ a\ git\ checkout
+    | nicegui,\ playwright\ or\ Chromium\ is\ not\ installed
     """,
     re.VERBOSE,
 )

@@ -18,13 +18,13 @@ install=("$run" -m pip install --quiet --disable-pip-version-check)
 "$python" -m venv "$home"
 "${install[@]}" --requirement requirements/build.txt  # tests build a wheel
 case $stack in
-pinned) "${install[@]}" --constraint requirements/constraints.txt --editable '.[lite,tests,docs]' ;;
-newest) "${install[@]}" --editable '.[lite,tests,docs]' ;;
-oldest) "${install[@]}" torch==2.9.1 torchvision==0.24.1 --editable '.[lite,tests,docs]' ;;
+pinned) "${install[@]}" --constraint requirements/constraints.txt --editable '.[lite,app,tests,docs]' ;;
+newest) "${install[@]}" --editable '.[lite,app,tests,docs]' ;;
+oldest) "${install[@]}" torch==2.9.1 torchvision==0.24.1 --editable '.[lite,app,tests,docs]' ;;
 onedl)
     # The forks have the official packages' import names, so these must stay out.
-    "${install[@]}" --requirement requirements/runtime.txt --requirement requirements/tests.txt \
-        --requirement requirements/docs.txt wheel
+    "${install[@]}" --requirement requirements/runtime.txt --requirement requirements/app.txt \
+        --requirement requirements/tests.txt --requirement requirements/docs.txt wheel
     # torch from 2.15 on needs C++20, which onedl-mmcv 2.3.6 does not ask for.
     "$run" -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation \
         --dest "$home/mmcv" onedl-mmcv

@@ -43,3 +43,8 @@ def infer(
 def label_map(sample: BaseDataElement) -> np.ndarray:
     """Return an image's label map, integers (H, W)."""
     return sample.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)  # floats with one output
+
+
+def smallest(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return a label map in the least type that holds all classes, as it is written."""
+    return labels.astype(np.min_scalar_type(classes))

@@ -5,15 +5,12 @@ From Python, mmdet's ``DetInferencer``, mmseg's ``MMSegInferencer`` and mmpretra
 """
 
 import contextlib
-import itertools
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, DefaultScope
@@ -34,10 +31,11 @@ from ..utils.palette import distinct_colours
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from ..utils.registry_errors import config_mistakes
 from ..utils.videos import is_video
-from .classify import class_results, make_classifier
-from .coco_results import NO_IDS, KnownIds, category_numbers, coco_results, known_ids, objects_of
-from .infer import infer, label_map
+from .classify import make_classifier
+from .coco_results import NO_IDS, KnownIds, known_ids
+from .infer import infer, label_map, smallest
 from .predict_video import predict_video
+from .results import Results
 
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 RESULTS = 'predictions.json'
@@ -174,52 +172,27 @@ def predict(
     Raises:
         UserError: a result cannot be written; or, once all others are done, images were skipped.
     """
-    detector, segments = (inferencer.scope == scope for scope in ('mmdet', 'mmseg'))
-    classes = inferencer.model.dataset_meta['classes']
-    numbers = category_numbers(classes, ids.categories)
-    taken = [number for number in ids.images.values() if isinstance(number, int)]
-    others = itertools.count(max(taken, default=0) + 1)
-    results = dict(images=[])
-    if segments:
-        results.update(classes=classes)
-    else:
-        categories = [
-            dict(id=number, name=name) for number, name in zip(numbers, classes, strict=True)
-        ]
-        results.update(categories=categories, annotations=[])
-
-    def add(found: list[dict]) -> None:
-        for entry in found:
-            number = len(results['annotations']) + 1
-            results['annotations'].append(dict(id=number, iscrowd=0, **entry))
+    library = inferencer.scope
+    results = Results(library, inferencer.model.dataset_meta['classes'], ids)
 
     def work(path: Path, name: str) -> None:
-        if is_video(path) and not (detector or segments):
+        if is_video(path) and library == 'mmpretrain':
             raise UserError(f'{path}: is a video; a classifier takes images alone')
         if is_video(path):
-            predict_video(inferencer, path, out, name, score_thr, numbers)
+            predict_video(inferencer, path, out, name, score_thr, results.numbers)
             return
-        height, width = read_image(path).shape[:2]  # raises where the inferencers would stop
+        size = read_image(path).shape[:2]  # raises where the inferencers would stop
         sample, picture = infer(inferencer, str(path), score_thr)
-        known = ids.images.get(os.path.realpath(path))
-        image = next(others) if known is None else known
-        record = dict(id=image, file_name=str(path), height=height, width=width)
-        if detector:
-            found = objects_of(sample, len(classes))
-            add(coco_results(found, image, numbers, score_thr))
-        elif not segments:
-            add(class_results(sample, image, numbers))
-        else:
-            record['label_map'] = f'{LABEL_MAPS}/{name}.png'
-            labels = label_map(sample)
-            save_png(out / record['label_map'], labels.astype(np.min_scalar_type(len(classes))))
+        target = f'{LABEL_MAPS}/{name}.png' if library == 'mmseg' else ''
+        if target:
+            save_png(out / target, smallest(label_map(sample), len(results.classes)))
         save_png(out / f'{name}.png', picture)
-        results['images'].append(record)
+        results.add(sample, path, size, score_thr, target)
         print(out / f'{name}.png', flush=True)
 
     try:
         for_each(paths, work)
     finally:
-        if results['images']:
-            write_atomically(out / RESULTS, json.dumps(results).encode())
+        if results.content['images']:
+            write_atomically(out / RESULTS, json.dumps(results.content).encode())
             print(out / RESULTS, flush=True)

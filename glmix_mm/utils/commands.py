@@ -76,6 +76,7 @@ JOBS = {
         'predict': Command(
             'inference.predict', 'draw and write predictions', 'predict', parser='predict_parser'
         ),
+        'app': Command('app.command', 'look at predictions and slots in the browser'),
         'plot-log': Command('profiling.plot_log', 'draw the curves of runs', 'plot_log'),
     },
     'Prepare': {

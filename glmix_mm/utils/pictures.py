@@ -49,9 +49,13 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, or it is no image, damaged, or too large.
     """
-    data = read_bytes(str(path))
+    return decode_rgb(read_bytes(str(path)), path)
+
+
+def decode_rgb(data: bytes, source: str | Path) -> np.ndarray:
+    """Do as :func:`read_image` does, with a file's content; ``source`` names it in messages."""
     pixels = np.frombuffer(data, np.uint8)
-    image = decode_image(data, path, lambda: cv2.imdecode(pixels, cv2.IMREAD_COLOR))
+    image = decode_image(data, source, lambda: cv2.imdecode(pixels, cv2.IMREAD_COLOR))
     return np.ascontiguousarray(image[..., ::-1])
 
 

@@ -13,10 +13,11 @@ COMMANDS = [
     if command not in FOLLOWED_COMMANDS and not SET_UP.match(command) and not PROOF.match(command)
 ]
 COUNTED = [command for command in COMMANDS if command.startswith('glmix flops')]
+SERVED = [command for command in COMMANDS if command.startswith('glmix app')]
 DRAWN = [command for command in COMMANDS if command.startswith('glmix slots ')]
 
 
-@each([c for c in COMMANDS if c not in COUNTED + DRAWN])
+@each([c for c in COMMANDS if c not in COUNTED + DRAWN + SERVED])
 def test_command(command: str, shell: Shell):
     if '--resume' in command:
         start = command.replace('--resume', '--cfg-options train_cfg.max_epochs=1')
@@ -28,6 +29,16 @@ def test_command(command: str, shell: Shell):
 @each(DRAWN)
 def test_slots_are_drawn(command: str, deep_shell: Shell):
     check(command, deep_shell.run(command))
+
+
+@each(SERVED)
+def test_the_page_would_be_served(command: str, shell: Shell, monkeypatch):
+    served = []
+    monkeypatch.setattr('glmix_mm.app.page.serve', lambda *args: served.append(args))
+    outcome = shell.run(command)
+    assert outcome.status == 0, outcome.err
+    ((viewer, _, host, port),) = served
+    assert viewer.blocks and (host, port) == ('127.0.0.1', 7860)
 
 
 @each(COUNTED)

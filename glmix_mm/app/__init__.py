@@ -1,0 +1,1 @@
+"""A page for the browser: predictions, and slots by clicking, of one's own pictures."""
