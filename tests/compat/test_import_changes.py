@@ -15,7 +15,7 @@ from glmix_mm.compat.import_changes import CHANGES, FORKS_NAME
 ROOT = Path(__file__).parents[2]
 # Prints what changed of the libraries' attributes, classes' attributes, dicts and registries.
 WATCH = """
-import importlib, json, sys, types, warnings
+import importlib.util, json, sys, types, warnings
 from importlib.machinery import ModuleSpec
 warnings.simplefilter('ignore')
 
