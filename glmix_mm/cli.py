@@ -103,7 +103,8 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         if '--debug' in argv:
             traceback.print_exc()
         sys.stdout.flush()
-        print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
+        if str(error):  # of several processes, one says it
+            print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt as stop:
         sys.stdout.flush()

@@ -19,6 +19,8 @@ KNOWN = re.compile(
     | this\ torch's\ own\ counter\ does\ not\ know\ attention\ on\ CPUs
     | not\ a\ git\ checkout
     | nicegui,\ playwright\ or\ Chromium\ is\ not\ installed
+    | Open\ MPI\ is\ not\ installed
+    | Slurm\ is\ not\ installed,\ or\ this\ is\ not\ root
     """,
     re.VERBOSE,
 )

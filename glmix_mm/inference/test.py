@@ -17,8 +17,17 @@ from ..errors import UserError
 from ..models.backbone import PyramidBackbone
 from ..models.build import build_model
 from ..training.error_context import blame_files
+from ..training.launchers import (
+    check_launcher,
+    check_same_config,
+    is_first_on_machine,
+    join_processes,
+    start_processes,
+    together,
+    told_to_others,
+)
 from ..training.official_weights_hook import accept_official
-from ..training.runner_setup import build_runner, disk_guard, is_first_on_machine, start_processes
+from ..training.runner_setup import build_runner, disk_guard
 from ..utils.arguments import parse, test_parser
 from ..utils.quiet import ScoringProgressHook, score_table
 from ..utils.registry_errors import config_mistakes
@@ -32,9 +41,11 @@ def main(argv: Sequence[str]) -> int:
         UserError: a mistake in the arguments, the config, the data or the checkpoint.
     """
     args = parse(test_parser(), argv)
-    cfg = load_config(args.config, args.cfg_options)
-    options = test_options(args, category_numbers_of)
-    notes = prepare(cfg, options)
+    check_launcher(args.launcher, args.gpus)
+    with told_to_others(args.launcher):
+        cfg = load_config(args.config, args.cfg_options)
+        options = test_options(args, category_numbers_of)
+        notes = prepare(cfg, options)
     if args.gpus > 1 and args.launcher == 'none':
         return start_processes(args.gpus, 'test', argv)
     if not args.debug:
@@ -64,11 +75,15 @@ def test(cfg: Config, checkpoint: str, options: TestOptions) -> dict:
     Raises:
         UserError: a mistake in the config, the data or the checkpoint, or a full disk.
     """
-    if is_first_on_machine(cfg.launcher):
-        with config_mistakes(cfg.filename):
-            check_datasets(cfg, ['test'])
-    _check_checkpoint(cfg, checkpoint)
-    finish_test(cfg, options, checkpoint)
+    join_processes(cfg)
+    with together():
+        if is_first_on_machine(cfg.launcher):
+            with config_mistakes(cfg.filename):
+                check_datasets(cfg, ['test'])
+        _check_checkpoint(cfg, checkpoint)
+        finish_test(cfg, options, checkpoint)
+    with together():
+        check_same_config(cfg)
     with disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg):
         runner = build_runner(cfg)
         if options.fuse:

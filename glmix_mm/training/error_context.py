@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim import Optimizer
 
 from ..errors import UserError
@@ -29,7 +29,7 @@ def blame_files(cfg: Config) -> Iterator[None]:
 
     Raises:
         UserError: either of both happened; anything else passes.
-        Stopped: a training ended that had saved something.
+        Stopped: a training ended that had saved something, or lost another process.
     """
     try:
         yield
@@ -44,6 +44,12 @@ def blame_files(cfg: Config) -> Iterator[None]:
             raise
         raise UserError(text) from error
     except Exception as error:
+        if distributed.is_initialized() and _lost_contact(error):
+            kept = _last_checkpoint(error)
+            left = f'; the last checkpoint, {kept}, is intact' if kept else ''
+            raise Stopped(
+                f'another process of this run has ended or does not answer, see what it said{left}'
+            ) from error
         if not (_in_resume(error) or (cfg.get('resume') and _in_optimizer(error))):
             raise
         raise UserError(
@@ -51,6 +57,12 @@ def blame_files(cfg: Config) -> Iterator[None]:
             f'({type(error).__name__}: {one_line(error)}); give the config that it was trained '
             f'with, or start from its weights: --cfg-options load_from={cfg.load_from}'
         ) from error
+
+
+def _lost_contact(error: Exception) -> bool:
+    """Tell whether an exception is that of gloo or NCCL about another process."""
+    kinds = distributed.DistBackendError, distributed.DistNetworkError
+    return isinstance(error, kinds) or 'gloo/transport' in str(error)
 
 
 def _in_resume(error: Exception) -> bool:

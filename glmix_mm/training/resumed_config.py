@@ -36,11 +36,11 @@ def describe_changes(cfg: Config, meta: Mapping, path: str) -> list[str]:
         return []
     now, kept, changed = cfg.to_dict(), [], []
     for key in sorted({name.split('.')[0] for name in KEPT + CHANGED}):
-        for name, old, new in _differences(key, before.get(key), now.get(key)):
+        for name, old, new in differences(key, before.get(key), now.get(key)):
             if any(name == part or name.startswith(f'{part}.') for part in KEPT):
-                kept.append(f'{name}: {_short(old)}, not {_short(new)}')
+                kept.append(f'{name}: {short(old)}, not {short(new)}')
             elif name.removeprefix('train_dataloader.') not in FREE:
-                changed.append(f'{name}: {_short(new)}, so far {_short(old)}')
+                changed.append(f'{name}: {short(new)}, so far {short(old)}')
     notes = []
     if kept:
         notes.append(
@@ -66,7 +66,7 @@ def describe_end(cfg: Config, meta: Mapping) -> list[str]:
     return []
 
 
-def _differences(name: str, old, new) -> Iterator[tuple[str, object, object]]:
+def differences(name: str, old, new) -> Iterator[tuple[str, object, object]]:
     """Yield the name and both values of each setting that differs; None for one that is absent."""
     if isinstance(old, tuple):
         old = list(old)
@@ -74,14 +74,15 @@ def _differences(name: str, old, new) -> Iterator[tuple[str, object, object]]:
         new = list(new)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
-            yield from _differences(f'{name}.{key}', old.get(key), new.get(key))
+            yield from differences(f'{name}.{key}', old.get(key), new.get(key))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):
-            yield from _differences(f'{name}.{number}', *pair)
+            yield from differences(f'{name}.{number}', *pair)
     elif old != new:
         yield name, old, new
 
 
-def _short(value) -> str:
+def short(value) -> str:
+    """Return a value as Python writes it, cut if long."""
     text = 'nothing' if value is None else repr(value)
     return text if len(text) <= LONGEST else f'{text[:LONGEST]}...'

@@ -1,4 +1,4 @@
-"""Starts what mmengine's Runner needs around it: processes, folders, and an eye on the disk."""
+"""Starts what mmengine's Runner needs around it: folders, and an eye on the disk."""
 
 import copy
 import errno
@@ -8,84 +8,40 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, VISBACKENDS
 from mmengine.runner import Runner
-from torch import distributed
 from torch.utils.data import DataLoader
 
 from ..config.strategy_edits import fit_cpu, leave_out_synced_norms
 from ..config.train_edits import rename_run
 from ..errors import UserError
-from ..utils.commands import python_arguments
 from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import saved_checkpoints
 from .schedule import fit_schedule
 
-# The variables in which each launcher tells a process its rank, in all and on its machine.
-RANK_VARIABLES = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-LOCAL_RANK_VARIABLES = dict(
-    pytorch='LOCAL_RANK', slurm='SLURM_LOCALID', mpi='OMPI_COMM_WORLD_LOCAL_RANK'
-)
-STARTS = dict(pytorch='torchrun', slurm='srun', mpi='mpirun')
 RUNS = itertools.count(1)  # runs in this process
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def start_processes(number: int, command: str, argv: Sequence[str]) -> int:
-    """Run a command again in several processes of this machine, by torch's own launcher.
-
-    Args:
-        number: of processes, one per GPU; where there are no GPUs, they run on the CPU.
-        command: its name.
-        argv: its arguments.
-
-    Returns:
-        The exit status of the process that failed first, 0 if none did.
-
-    Raises:
-        UserError: there are fewer GPUs.
-    """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
-
-    found = torch.cuda.device_count()
-    if 0 < found < number:
-        raise UserError(f'--gpus {number}: torch finds {found} GPUs; give at most that many')
-    again = [*python_arguments(command), *argv, '--launcher', 'pytorch']
-    local = ['--standalone', '--local-addr', '127.0.0.1', '--nproc-per-node', str(number)]
-    logging.disable(logging.ERROR)  # its own report of a failure, after what the process said
-    try:
-        run(parse_args([*local, *again]))
-    except SignalException as stop:
-        return 128 + stop.sigval
-    except ChildFailedError as failed:
-        status = failed.get_first_failure()[1].exitcode
-        return status if status > 0 else 128 - status
-    finally:
-        logging.disable(logging.NOTSET)
-    return 0
-
-
 def build_runner(cfg: Config) -> Runner:
-    """Make the work folder, join the other processes and build the runner.
+    """Make the work folder and build the runner.
 
     Raises:
-        UserError: the work folder can't be written to, the launcher does not fit how this
-            process was started, or the config has a mistake in it.
+        UserError: the work folder can't be written to, or the config has a mistake in it.
     """
     make_work_dir(cfg.work_dir)
-    join_processes(cfg)
+    if cfg.launcher != 'none' and get_device() == 'cpu':
+        fit_cpu(cfg)
+        if leave_out_synced_norms(cfg):
+            print_log('Batch norms are not synchronised: SyncBN needs GPUs.', logger='current')
     rename_run(cfg, next(RUNS))
     with config_mistakes(cfg.filename):
         runner = RUNNERS.build(cfg)
@@ -160,57 +116,6 @@ def make_work_dir(work_dir: str) -> None:
         raise UserError(f'work_dir {folder.absolute()}: {error.strerror}') from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f'work_dir {folder.absolute()}: no permission to write there')
-
-
-def join_processes(cfg: Config) -> None:
-    """Check the launcher's environment; on a machine without a GPU, join over gloo.
-
-    With a GPU, mmengine itself joins the processes.
-
-    Raises:
-        UserError: the process was not started by this launcher, or has no GPU of its own.
-    """
-    if cfg.launcher == 'none':
-        return
-    variable = RANK_VARIABLES[cfg.launcher]
-    if variable not in os.environ:
-        raise UserError(
-            f'--launcher {cfg.launcher}: ${variable} is not set, so this process was not started '
-            f'by {STARTS[cfg.launcher]}; on one machine, give --gpus N in place of --launcher'
-        )
-    if get_device() != 'cpu':
-        _check_gpu()
-        return
-    if cfg.launcher != 'pytorch':
-        raise UserError(
-            f'--launcher {cfg.launcher} needs GPUs and there are none here; several processes on '
-            'CPUs work with --gpus N, or torchrun and --launcher pytorch'
-        )
-    if not distributed.is_initialized():
-        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-        limit = timedelta(seconds=timeout) if timeout else None
-        distributed.init_process_group('gloo', timeout=limit)
-    fit_cpu(cfg)
-    if leave_out_synced_norms(cfg) and distributed.get_rank() == 0:
-        print_log('Batch norms are not synchronised: SyncBN needs GPUs.', logger='current')
-
-
-def is_first_on_machine(launcher: str) -> bool:
-    """Return whether this process is to do what one process of each machine has to."""
-    return launcher == 'none' or os.environ.get(LOCAL_RANK_VARIABLES[launcher], '0') == '0'
-
-
-def is_first(launcher: str) -> bool:
-    """Return whether this process is the first of all."""
-    return launcher == 'none' or os.environ.get(RANK_VARIABLES[launcher], '0') == '0'
-
-
-def _check_gpu() -> None:
-    rank, count = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
-    if get_device() == 'cuda' and rank >= count:
-        raise UserError(
-            f'process {rank} of this machine has no GPU: there are {count}; start at most {count}'
-        )
 
 
 @contextmanager

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from ..utils.commands import spelled
 from .checkpoint_hook import SafeCheckpointHook
 from .exact_loops import DONE_IN_EPOCH
-from .runner_setup import is_first
+from .launchers import is_first
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PERIOD = 10  # steps between the questions to the other processes whether one was told to stop
@@ -214,6 +214,7 @@ class InterruptHook(Hook):
         savers = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
         runner.message_hub.update_info(DONE_IN_EPOCH, in_epoch)
         saved = f'saved {savers[0].save_interrupted(runner, progress)}' if savers else 'not saved'
+        barrier()  # whoever ends first would make the launcher end the one that saves
         name = signal.Signals(self.signals.received).name
         raise Interrupted(
             f'stopped by {name} after step {progress["iter"]}; {saved}', self.signals.received

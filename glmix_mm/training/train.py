@@ -3,8 +3,8 @@
 import argparse
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,18 +30,20 @@ from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import find_latest, read_resumable, saved_checkpoints
 from .error_context import ResumedStateHook, Stopped, blame_files
 from .fit_to_gpu import GIB, Budget, fit_to_hardware
+from .launchers import (
+    check_launcher,
+    check_same_config,
+    is_first,
+    is_first_on_machine,
+    join_processes,
+    start_processes,
+    together,
+    told_to_others,
+)
 from .official_weights_hook import accept_official
 from .resumed_config import describe_changes, describe_end
 from .run_folder import RUN_ID, id_of, new_run_id, own_folder
-from .runner_setup import (
-    build_all_parts,
-    build_runner,
-    disk_guard,
-    is_first,
-    is_first_on_machine,
-    make_work_dir,
-    start_processes,
-)
+from .runner_setup import build_all_parts, build_runner, disk_guard, make_work_dir
 from .schedule import fit_schedule
 from .sharding import check_same_strategy
 from .signals import Interrupted, InterruptHook, kept_signals, resume_command
@@ -58,10 +60,12 @@ def main(argv: Sequence[str]) -> int:
     """
     args = parse(train_parser(), argv)
     budget = read_budget(args)
+    check_launcher(args.launcher, args.gpus)
     bound_kernel_caches()
-    cfg = load_config(args.config, args.cfg_options)
-    before = copy.deepcopy(cfg) if args.dry_run else None
-    notes = prepare(cfg, train_options(args, read_classes))
+    with told_to_others(args.launcher):
+        cfg = load_config(args.config, args.cfg_options)
+        before = copy.deepcopy(cfg) if args.dry_run else None
+        notes = prepare(cfg, train_options(args, read_classes))
     if args.gpus > 1 and args.launcher == 'none' and not args.dry_run:
         return start_processes(args.gpus, 'train', argv)
     try:
@@ -123,7 +127,54 @@ def train(
         UserError: a mistake in the config, the data or a checkpoint, or a full disk.
         Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
-    notes, images = list(notes), {}
+    join_processes(cfg)
+    with together():
+        start = _prepare_start(cfg, resume, budget, dry_run)
+    with together():
+        check_same_config(cfg)
+    notes = [*notes, *start.notes]
+    if dry_run:
+        notes += build_all_parts(cfg, budget.gpus if budget else 1)
+        print('\n'.join(notes))
+        return None
+    with ExitStack() as folder:
+        with together(), disk_guard(cfg.work_dir):
+            make_work_dir(cfg.work_dir)
+            if is_first(cfg.launcher):
+                folder.enter_context(own_folder(cfg.work_dir, start.run_id))
+        return _train(cfg, start.run_id, notes)
+
+
+def _train(cfg: Config, run_id: str, notes: Sequence[str]) -> Runner:
+    """Train with a config that was checked, in a folder that belongs to the run."""
+    guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg)
+    with guards[0], guards[1], guards[2], kept_signals(cfg.launcher) as signals:
+        runner = build_runner(cfg)
+        runner.message_hub.update_info(RUN_ID, run_id)
+        runner.register_hook(InterruptHook(signals))
+        if isinstance(runner, Runner):  # a strategy's runner builds everything later
+            notes = [*notes, *fit_schedule(runner)]
+        for note in [*notes, batch_size_note(runner)]:
+            runner.logger.info(note)
+        if cfg.resume:
+            _forget_initial_weights(runner)
+            runner.register_hook(ResumedStateHook())
+        runner.train()
+    return runner
+
+
+def _prepare_start(
+    cfg: Config, resume: str | None, budget: Budget | None, dry_run: bool
+) -> 'Start':
+    """Check data, checkpoint and model, and complete the config, for :func:`train`.
+
+    Returns:
+        How the run starts, with all that there is to say.
+
+    Raises:
+        UserError: a mistake in the config, the data or a checkpoint.
+    """
+    notes, images = [], {}
     if is_first_on_machine(cfg.launcher):
         with config_mistakes(cfg.filename):
             images = check_datasets(cfg, ['train', 'val'], notes.append)
@@ -141,29 +192,8 @@ def train(
             notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
     if cfg.resume:
         notes += describe_changes(cfg, start.meta, cfg.load_from) + describe_end(cfg, start.meta)
-    del model
     finish_training(cfg, budget.gpus if budget else 1)
-    if dry_run:
-        notes += build_all_parts(cfg, budget.gpus if budget else 1)
-        print('\n'.join(notes))
-        return None
-    make_work_dir(cfg.work_dir)
-    first = is_first(cfg.launcher)
-    owned = own_folder(cfg.work_dir, start.run_id) if first else nullcontext()
-    guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg)
-    with guards[0], owned, guards[1], guards[2], kept_signals(cfg.launcher) as signals:
-        runner = build_runner(cfg)
-        runner.message_hub.update_info(RUN_ID, start.run_id)
-        runner.register_hook(InterruptHook(signals))
-        if isinstance(runner, Runner):  # a strategy's runner builds everything later
-            notes += fit_schedule(runner)
-        for note in [*notes, batch_size_note(runner)]:
-            runner.logger.info(note)
-        if cfg.resume:
-            _forget_initial_weights(runner)
-            runner.register_hook(ResumedStateHook())
-        runner.train()
-    return runner
+    return replace(start, notes=notes)
 
 
 def _avoid_single_image(cfg: Config, images: int | None) -> str | None:

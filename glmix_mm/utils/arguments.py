@@ -201,7 +201,8 @@ def train_parser() -> argparse.ArgumentParser:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from a checkpoint, by default from the newest in the work folder',
+        help='continue from a checkpoint, by default from the newest in the work folder; with none '
+        'there, begin: so a command that is started again by itself can always have it',
     )
     parser.add_argument(
         '--mem',

@@ -70,7 +70,7 @@ NEW_NAMES = {
     'engine.hardware': 'training.fit_to_gpu',
     'engine.infer': 'inference.infer',
     'engine.interruption': 'training.signals',
-    'engine.launch': 'training.runner_setup',
+    'engine.launch': 'training.runner_setup training.launchers',
     'engine.layer_decay': 'training.layer_decay',
     'engine.list_configs': 'config.list_configs',
     'engine.load': 'inference.load',

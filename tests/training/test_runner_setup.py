@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import run
-from glmix_mm.errors import UserError
 from glmix_mm.inference import test as testing
 from glmix_mm.training import runner_setup
 
@@ -92,46 +90,6 @@ def test_scripts_say_how_to_call_them(script):
     assert f'tools/{script} ' in done.stderr
 
 
-@pytest.mark.parametrize(
-    ('launcher', 'variable'),
-    [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')],
-)
-def test_launchers_that_do_not_fit(launcher, variable, monkeypatch):
-    cfg = Config(dict(launcher=launcher, model=dict()))
-    monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(UserError, match=rf'--launcher {launcher}: \${variable} is not set'):
-        runner_setup.join_processes(cfg)
-    monkeypatch.setenv(variable, '0')
-    if launcher != 'pytorch':
-        monkeypatch.setattr(runner_setup, 'get_device', lambda: 'cpu')
-        with pytest.raises(UserError, match='needs GPUs and there are none'):
-            runner_setup.join_processes(cfg)
-
-
-def test_more_processes_than_gpus(monkeypatch):
-    monkeypatch.setenv('RANK', '2')
-    monkeypatch.setenv('LOCAL_RANK', '2')
-    monkeypatch.setattr(runner_setup, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    with pytest.raises(UserError, match='process 2 of this machine has no GPU: there are 2'):
-        runner_setup.join_processes(Config(dict(launcher='pytorch', model=dict())))
-
-
-@pytest.mark.parametrize(
-    ('launcher', 'variable'),
-    [
-        ('pytorch', 'LOCAL_RANK'),
-        ('slurm', 'SLURM_LOCALID'),
-        ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK'),
-    ],
-)
-def test_one_process_of_each_machine_checks_the_data(launcher, variable, monkeypatch):
-    for rank in ('0', '1'):
-        monkeypatch.setenv(variable, rank)
-        assert runner_setup.is_first_on_machine(launcher) == (rank == '0')
-        assert runner_setup.is_first_on_machine('none')
-
-
 @pytest.mark.slow
 def test_several_processes_end_with_the_status_and_the_line_of_one(demo_root, tmp_path):
     cut = tmp_path / 'cut.pth'
@@ -141,12 +99,6 @@ def test_several_processes_end_with_the_status_and_the_line_of_one(demo_root, tm
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f'error: {cut}: ')
     assert 'Traceback' not in done.stderr
-
-
-def test_more_processes_than_gpus_are_not_started(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    with pytest.raises(UserError, match='--gpus 3: torch finds 2 GPUs'):
-        runner_setup.start_processes(3, 'train', [])
 
 
 def test_disk_errors_of_other_kinds_pass_through(tmp_path):

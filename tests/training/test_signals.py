@@ -221,6 +221,7 @@ def test_one_process_of_several_says_how_to_go_on(rank, monkeypatch, capfd):
 
     monkeypatch.setenv('RANK', rank)
     monkeypatch.setenv('LOCAL_RANK', rank)
+    monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setattr(training, 'train', stop)
     arguments = ['demo/maskrcnn_glnet_nano', '--launcher', 'pytorch']
     assert run(training.main, arguments) == 128 + signal.SIGTERM
