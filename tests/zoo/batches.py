@@ -214,6 +214,8 @@ def classified(cfg: Config, stage: str) -> dict | None:
     items = []
     for number in range(2 if stage == 'train' else 1):
         pixels = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        if len(cfg.get('data_preprocessor', {}).get('mean') or '') == 1:  # of grey images
+            pixels = pixels[..., 0]
         label = number % classes
         items.append(pipeline(dict(
             img=pixels, img_shape=(256, 256), ori_shape=(256, 256), img_path='made-up.png',
@@ -222,5 +224,5 @@ def classified(cfg: Config, stage: str) -> dict | None:
             text='a cat', gt_caption='a cat',
             question='what is it?', gt_answer=['a cat'], gt_answer_weight=[1.0],
         )))  # fmt: skip
-    collate = loader.get('collate_fn', dict(type='pseudo_collate'))['type']
-    return (default_collate if collate == 'default_collate' else pseudo_collate)(items)
+    collate = loader.get('collate_fn', {}).get('type')  # mmpretrain's tools set the default
+    return (pseudo_collate if collate == 'pseudo_collate' else default_collate)(items)

@@ -39,5 +39,28 @@ CAUSES = [
         'a config to predict with: its head has no loss of boxes that fits; '
         'those to fine-tune have',
     ),
-    (r'Detectron2', 'optional package', 'needs Detectron2, which PyPI does not have'),
+    (
+        r'huggingface.co|http_backend.py|SentencePiece',
+        'data',
+        'loads a published tokenizer or language model',
+    ),
+    (r'checkpoint.py:371', 'data', 'loads a published model as its teacher'),
+    (
+        r"MMPretrain doesn't support",
+        "upstream's",
+        'its head cannot be trained (mmpretrain/models/heads)',
+    ),
+    (
+        r'^beit/.*beit.py:142',
+        'limit',
+        'takes 640 px alone, and reached the limit of 8 GB in training',
+    ),
+    (
+        r'^lenet/.*Dimension out of range',
+        "upstream's",
+        'a batch of one image loses its axis (backbones/lenet.py:40)',
+    ),
+    (r'^blip/blip-base_8xb16_refcoco', 'ours', 'the made-up batch has no phrases and boxes yet'),
+    (r'data/inshop/', 'data', 'predicts by the images of its gallery'),
+    (r'Detectron2', 'optional package', 'needs Detectron2, which was not installed'),
 ]

@@ -104,6 +104,15 @@ def totals(packages: dict[str, list[dict]]) -> list[str]:
     return lines
 
 
+def still_to_try(packages: dict[str, list[dict]]) -> str:
+    """Return a sentence that says how much of the zoo the page counts."""
+    tried = sum(map(len, packages.values()))
+    kinds = sum(len(json.loads(path.read_text())) for path in FOLDER.glob('*-kinds.json'))
+    if tried == kinds:
+        return 'All kinds were tried.'
+    return f'**{tried} of {kinds} kinds were tried so far.** The next run tries the rest.'
+
+
 def failures_table(packages: dict[str, list[dict]]) -> list[str]:
     """Return a table of the causes of failures, the most frequent first."""
     counts, example = Counter(), {}
@@ -140,7 +149,7 @@ def main() -> None:
     packages = {package: list(read_rows(package).values()) for package in PACKAGES}
     packages = {package: rows for package, rows in packages.items() if rows}
     stack = ', '.join(f'{name} {version(name)}' for name in ('torch', 'torchvision', 'numpy'))
-    lines = [HEAD, f'Counted with {stack}.', '', *totals(packages), '']
+    lines = [HEAD, f'Counted with {stack}.', '', *totals(packages), '', still_to_try(packages), '']
     lines += ['## What is missing', '', *failures_table(packages), '']
     for package, rows in packages.items():
         lines += [f'## {package}', '', *family_table(rows), '']
