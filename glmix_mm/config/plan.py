@@ -34,7 +34,7 @@ from .test_edits import (
     score,
     use_augmentation,
 )
-from .train_edits import keep_last_checkpoint, use_exact_loop
+from .train_edits import keep_last_checkpoint, use_exact_loop, use_tensorboard
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class TrainOptions(Options):
         from_scratch: whether to leave out pretrained weights.
         amp: whether to train in mixed precision.
         auto_scale_lr: whether the learning rate follows the batch size.
+        tensorboard: whether TensorBoard gets curves and pictures.
     """
 
     seed: int | None = None
@@ -71,6 +72,7 @@ class TrainOptions(Options):
     from_scratch: bool = False
     amp: bool = False
     auto_scale_lr: bool = False
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def train_options(args: Namespace, read_classes: Callable[..., Found]) -> TrainO
         from_scratch=args.from_scratch,
         amp=args.amp,
         auto_scale_lr=args.auto_scale_lr,
+        tensorboard=args.tensorboard,
     )
 
 
@@ -178,6 +181,8 @@ def _prepare_training(cfg: Config, options: TrainOptions) -> None:
         enable_amp(cfg)
     if options.auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    if options.tensorboard:
+        use_tensorboard(cfg)
     keep_last_checkpoint(cfg)
     use_exact_loop(cfg)
     use_checked_parts(cfg, ['train', 'val'])

@@ -1,15 +1,18 @@
 """What training changes in a config: which classes save, loop and start, and from where."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
 
+from ..errors import UserError
 from .edits import require
 
 EXACT_LOOPS = dict(
     EpochBasedTrainLoop='ExactEpochBasedTrainLoop', IterBasedTrainLoop='ExactIterBasedTrainLoop'
 )
+TENSORBOARD = dict(type='TensorboardVisBackend')
 WORKER_START = dict(type='end_with_parent')
 
 
@@ -32,6 +35,25 @@ def use_exact_loop(cfg: Config) -> None:
         for split in ('train', 'val'):
             if cfg.get(f'{split}_dataloader'):
                 cfg[f'{split}_dataloader'].setdefault('worker_init_fn', WORKER_START)
+
+
+def use_tensorboard(cfg: Config) -> None:
+    """Log curves, and predictions on a few images after each validation, for TensorBoard.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if not find_spec('tensorboard'):
+        raise UserError(
+            "--tensorboard: no module tensorboard; install it: pip install 'glmix_mm[lite,app]'"
+        )
+    visualizer = cfg.get('visualizer') or dict(type='Visualizer')
+    backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
+    if TENSORBOARD['type'] not in [backend['type'] for backend in backends]:
+        backends = [*backends, TENSORBOARD]
+    cfg.visualizer = dict(visualizer, vis_backends=backends)
+    hook = dict(type='PredictionVisualizationHook')
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def start_from(cfg: Config, resume: bool, path: str | None) -> None:

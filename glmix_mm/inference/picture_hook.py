@@ -1,15 +1,21 @@
-"""Saves pictures of what is predicted in a test."""
+"""Pictures of what is predicted: of all images in a test, of a few after each validation."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from torch import nn
 
-from ..utils.pictures import read_image, save_picture
+from ..errors import UserError
+from ..utils.pictures import output_names, read_image, save_picture
 from .drawing import draw_sample
 
 # Endings of formats that hold colours; .pgm, for one, holds grey alone.
@@ -59,3 +65,67 @@ class PredictionPictureHook(Hook):
             if Path(name).suffix.lower() not in COLOURED:
                 name += '.png'
             save_picture(self.out_dir / name, picture, Path(name).suffix)
+
+
+@HOOKS.register_module()
+class PredictionVisualizationHook(Hook):
+    """Gives pictures of predictions to the visualizer, after each validation.
+
+    Every backend of the visualizer gets them: files, TensorBoard, WandB. It works for detectors,
+    segmentors and classifiers, in runs by epoch and by iteration; of several processes, the first
+    one draws. The images are always the same, each beside its truth.
+
+    Args:
+        num_images: how many, evenly spread over the validation set.
+        score_thr: least score of a detection that is drawn.
+
+    Raises:
+        UserError: there is less than one image to show.
+    """
+
+    priority = 'HIGH'  # before EMAHook puts back the weights that were not validated
+
+    def __init__(self, num_images: int = 4, score_thr: float = 0.3):
+        check_count(self, num_images)
+        self.num_images = num_images
+        self.score_thr = score_thr
+
+    @master_only
+    @torch.no_grad()
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Draw what the weights that were validated predict."""
+        model = unwrapped(runner.model)
+        meta = runner.val_dataloader.dataset.metainfo
+        for item, path, name in fixed_images(runner, self.num_images):
+            (sample,) = model.val_step(pseudo_collate([item]))
+            picture = draw_sample(read_image(path), sample, meta, self.score_thr, with_truth=True)
+            runner.visualizer.add_image(f'predictions_{name}', picture, step_of(runner))
+
+
+def check_count(hook: Hook, num_images: int) -> None:
+    """Check a hook's number of images.
+
+    Raises:
+        UserError: it is below 1.
+    """
+    if num_images < 1:
+        raise UserError(f'{type(hook).__name__}: num_images={num_images} must be at least 1')
+
+
+def fixed_images(runner: Runner, count: int) -> Iterator[tuple[dict, Path, str]]:
+    """Yield items of the validation set, evenly spread, with the image's path and a name."""
+    dataset = runner.val_dataloader.dataset
+    count = min(count, len(dataset))
+    items = [dataset[i * len(dataset) // count] for i in range(count)]
+    paths = [Path(item['data_samples'].img_path) for item in items]
+    return zip(items, paths, output_names(paths), strict=True)
+
+
+def step_of(runner: Runner) -> int:
+    """Return how far the training is, in epochs or in iterations as its log counts."""
+    return runner.epoch if runner.log_processor.by_epoch else runner.iter
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model itself, without what distributes it."""
+    return model.module if is_model_wrapper(model) else model

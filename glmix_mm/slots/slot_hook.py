@@ -1,20 +1,18 @@
 """Logs in training how the slots of a few validation images develop."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..utils.pictures import output_names
+from ..inference.picture_hook import check_count, fixed_images, step_of, unwrapped
 from .assignments import blocks_of_stages, check_blocks, slot_assignments
 from .slot_panel import draw_slots, panel_title
 
@@ -40,31 +38,25 @@ class SlotVisualizationHook(Hook):
     priority = 'HIGH'  # before EMAHook puts back the weights that were not validated
 
     def __init__(self, num_images: int = 4, blocks: Sequence[int] | None = None):
-        if num_images < 1:
-            raise UserError(f'SlotVisualizationHook: num_images={num_images} must be at least 1')
+        check_count(self, num_images)
         self.num_images = num_images
         self.blocks = blocks
 
     def before_run(self, runner: Runner) -> None:
         """Find out before anything slow starts whether the model has such blocks."""
-        self._chosen_blocks(_unwrapped(runner.model))
+        self._chosen_blocks(unwrapped(runner.model))
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Draw the panels with the weights that were validated."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         blocks = self._chosen_blocks(model)
-        dataset = runner.val_dataloader.dataset
-        count = min(self.num_images, len(dataset))
-        items = [dataset[i * len(dataset) // count] for i in range(count)]
-        paths = [Path(item['data_samples'].img_path) for item in items]
-        step = runner.epoch if runner.log_processor.by_epoch else runner.iter
-        for item, path, name in zip(items, paths, output_names(paths), strict=True):
+        for item, path, name in fixed_images(runner, self.num_images):
             images, picture = _seen_by(model, item)
             for block, shares in slot_assignments(model.backbone, images, blocks).items():
                 shares = shares[0].cpu().numpy()
                 panel = draw_slots(picture, shares, panel_title(path.name, block, shares))
-                runner.visualizer.add_image(f'slots_{name}_block{block}', panel, step)
+                runner.visualizer.add_image(f'slots_{name}_block{block}', panel, step_of(runner))
 
     def _chosen_blocks(self, model: nn.Module) -> Sequence[int]:
         backbone = getattr(model, 'backbone', None)
@@ -77,10 +69,6 @@ class SlotVisualizationHook(Hook):
             return [numbers[-1] for numbers in blocks_of_stages(backbone).values()]
         check_blocks(backbone, self.blocks)
         return self.blocks
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 @torch.no_grad()

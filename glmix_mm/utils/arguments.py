@@ -160,6 +160,11 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='give the same bits in each run with the same seed (slower)',
     )
+    parser.add_argument(
+        '--tensorboard',
+        action='store_true',
+        help='write curves and predictions on a few images for `tensorboard --logdir`, too',
+    )
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:

@@ -129,6 +129,13 @@ def check_visualizer(code, shell):
     assert len(backends) == 2 and all(map(VISBACKENDS.get, backends))
 
 
+def check_prediction_hook(code, shell):
+    train_own(code, shell)
+    names = [path.name for path in Path('work_dirs/own').rglob('vis_image/predictions_*_2.png')]
+    assert len(names) == 2  # there are two images
+    assert [*Path('work_dirs/own').rglob('events.out.tfevents.*')]
+
+
 def check_fine_tuning(code, shell):
     cfg = train_own(code, shell)
     assert cfg.optim_wrapper.constructor == 'LayerDecayConstructor'
@@ -150,6 +157,7 @@ CHECKS = {
     ('README.md', 0): check_load,
     ('README.md', 1): check_backbone,
     ('ablations.md', 0): check_ablation,
+    ('app.md', 0): check_prediction_hook,
     ('configs.md', 0): check_inherited,
     ('quick_start.md', 0): check_inferencer,
     ('quick_start.md', 1): check_printed_maps,
