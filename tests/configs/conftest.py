@@ -33,6 +33,8 @@ def nano(load) -> Callable[[str], Config]:
         channels = list(MODELS.build(model.backbone).out_channels)
         if 'neck' in model:
             model.neck.in_channels = channels
+        elif 'panoptic_head' in model:
+            model.panoptic_head.in_channels = channels
         else:
             model.decode_head.in_channels = channels
             model.auxiliary_head.in_channels = channels[2]

@@ -14,6 +14,13 @@ DEMO = [name for name in NAMES if name.startswith(('demo/', 'bccd/', 'camvid/'))
 IMAGENET = [name for name in NAMES if name.startswith('imagenet/')]
 ABLATION = [name for name in NAMES if name.startswith('ablation/')]
 SHIPPED = [name for name in NAMES if name not in DEMO + IMAGENET + ABLATION]
+# With mmdet's own recipe of the method, not that of a published result of the backbone's kind.
+OWN_PAIRS = [
+    'dino_glnet_4g_12e.py',
+    'mask2former_glnet_4g_50e.py',
+    'rtmdet_glnet_4g_100e.py',
+]
+FOLLOWED = [name for name in SHIPPED if name not in OWN_PAIRS]
 # One of each folder and method (family in imagenet/), for what does not depend on the variant.
 KINDS = sorted(
     {
@@ -58,12 +65,12 @@ class Parts(NamedTuple):
     @property
     def detects(self) -> bool:
         """Whether the config is one of COCO; if not, it is one of ADE20K."""
-        return self.schedule in ('1x', '3x')
+        return self.schedule.endswith(('x', 'e'))
 
     @property
     def masks(self) -> bool:
         """Whether the method predicts a mask for each box."""
-        return self.method.endswith('maskrcnn')
+        return self.method.endswith(('maskrcnn', 'mask2former'))
 
 
 def parts(name: str) -> Parts:

@@ -8,7 +8,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
-from shipped_configs import KINDS, SHIPPED, parts
+from shipped_configs import FOLLOWED, KINDS, parts
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -46,7 +46,7 @@ def head_parameters(method: str, channels: list[int]) -> int:
     return pooled + lateral + bottlenecks + smooth + conv(512, 150) + auxiliary
 
 
-@pytest.mark.parametrize('name', [name for name in KINDS if name in SHIPPED])
+@pytest.mark.parametrize('name', [name for name in KINDS if name in FOLLOWED])
 def test_builds_with_the_parameters_of_its_layers(load, name):
     model_cfg = load(name).model
     model_cfg.backbone.init_cfg = None

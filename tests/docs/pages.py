@@ -15,7 +15,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ('README.md', 'CONTRIBUTING.md')]
 PAGES += sorted((ROOT / 'docs').glob('*.md'))
 # These pages' fences are followed from top to bottom by a test each.
-FOLLOWED = ('blood_cells.md', 'classify.md', 'deploy.md', 'new_backbone.md', 'own_data.md')
+FOLLOWED = (
+    'any_detector.md',
+    'blood_cells.md',
+    'classify.md',
+    'deploy.md',
+    'new_backbone.md',
+    'own_data.md',
+)
 FENCE = re.compile(r'^```(\S*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'(?<!`)`([^`]+)`(?!`)')
 # A program alone, as `glmix train`, is its name; with an argument it is a command.

@@ -1,7 +1,8 @@
 """The pages build without a warning, and what they name is there.
 
 That their commands and snippets run is for test_classify_page.py, test_commands.py,
-test_deploy_page.py, test_own_data_page.py, test_proofs.py, test_set_up.py and test_snippets.py.
+test_deploy_page.py, test_own_data_page.py, test_proofs.py, test_set_up.py, test_snippets.py and
+training/test_every_model.py.
 """
 
 import os

@@ -1,139 +1,68 @@
-"""Every tool on detectors and a segmentor of mmdet's and mmseg's own configs, with GLNet-nano."""
+"""The lines of docs/any_detector.md: every tool on mmdet's and mmseg's models, small."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmengine.config import Config
+from page_models import CASES, CLASSES, STEPS, write
 from PIL import Image
 from pycocotools import mask as run_lengths
 
 from glmix_mm import load
+from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.cli import run
 from glmix_mm.config.load_config import load_config
-from glmix_mm.data.demo_set import DEMO_CLASSES, DEMO_SEG_CLASSES
 from glmix_mm.inference import predict, test
 from glmix_mm.models.build import build_model
-from glmix_mm.models.glnet import ARCHS
+from glmix_mm.profiling.flops import build
 from glmix_mm.training import train
 
-pytestmark = pytest.mark.slow
-
-CHANNELS = list(ARCHS['nano'].channels)
-SIZE, CLASSES = 64, len(DEMO_CLASSES)
-# Each has its own schedule, data and loaders, all for far more than this.
-COMMON = """
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2))
-log_processor = dict(by_epoch=False)
-custom_imports = dict(imports=['glmix_mm'])
-custom_hooks = []
-param_scheduler = []
-randomness = dict(seed=0)
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2, val_interval=2)
-loader = dict(num_workers=0, persistent_workers=False)
-sampler = dict(type='InfiniteSampler', shuffle=True)
-"""
-DETECTION = (
-    COMMON
-    + f"""
-metainfo = dict(classes={DEMO_CLASSES})
-load, pack = dict(type='LoadImageFromFile'), dict(type='PackDetInputs')
-resize = dict(type='Resize', scale=({SIZE}, {SIZE}), keep_ratio=True)
-with_mask = '{{name}}'.startswith(('mask', 'rtmdet/rtmdet-ins'))
-boxes = dict(type='LoadAnnotations', with_bbox=True, with_mask=with_mask)
-train_dataloader = dict(**loader, batch_size=2, sampler=sampler, batch_sampler=None,
-    dataset=dict(metainfo=metainfo, pipeline=[load, boxes, resize, pack]))
-val_dataloader = dict(**loader, batch_size=2,
-    dataset=dict(metainfo=metainfo, pipeline=[load, resize, boxes, dict(type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]))
-test_dataloader = val_dataloader
-"""
-)
-GLNET = "dict(_delete_=True, type='GLNet', arch='nano', out_indices={indices})"
-ALL, LAST = GLNET.format(indices=(0, 1, 2, 3)), GLNET.format(indices=(1, 2, 3))
-SMALL_LAYERS = 'dict(num_layers=1, layer_cfg=dict(ffn_cfg=dict(feedforward_channels=32)))'
-DETR = f"""
-model = dict(
-    num_queries=20, backbone={LAST}, neck=dict(in_channels={CHANNELS[1:]}),
-    encoder={SMALL_LAYERS}, decoder={SMALL_LAYERS},
-    bbox_head=dict(num_classes={CLASSES}), test_cfg=dict(max_per_img=20))
-"""
-FPN = f"""
-model = dict(
-    backbone={ALL}, neck=dict(in_channels={CHANNELS}, out_channels=64),
-    bbox_head=dict(num_classes={CLASSES}, in_channels=64, feat_channels=64, stacked_convs=1),
-    test_cfg=dict(score_thr=0, max_per_img=20))
-"""
-MASK2FORMER = f"""
-fixed = dict(type='BatchFixedSizePad', size=({SIZE}, {SIZE}), img_pad_value=0, pad_mask=True,
-    mask_pad_value=0, pad_seg=False)
-model = dict(
-    data_preprocessor=dict(batch_augments=[fixed]), backbone={ALL},
-    panoptic_head=dict(
-        in_channels={CHANNELS}, num_things_classes={CLASSES}, num_queries=10,
-        pixel_decoder=dict(encoder=dict(num_layers=1)), transformer_decoder=dict(num_layers=1),
-        loss_cls=dict(class_weight=[1.0] * {CLASSES} + [0.1])),
-    panoptic_fusion_head=dict(num_things_classes={CLASSES}),
-    train_cfg=dict(num_points=256), test_cfg=dict(max_per_image=10))
-"""
-RTMDET = f"""
-model = dict(
-    backbone={LAST}, neck=dict(in_channels={CHANNELS[1:]}, out_channels=32, num_csp_blocks=1),
-    bbox_head=dict(num_classes={CLASSES}, in_channels=32, feat_channels=32, stacked_convs=1),
-    test_cfg=dict(score_thr=0, max_per_img=20))
-"""
-SEGFORMER = (
-    COMMON
-    + f"""
-load, labels, pack = (dict(type=name) for name in
-    ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs'))
-own = dict(type='BaseSegDataset', metainfo=dict(classes={DEMO_SEG_CLASSES}), reduce_zero_label=True)
-crop = dict(type='RandomCrop', crop_size=({SIZE}, {SIZE}))
-train_dataloader = dict(**loader, batch_size=2,
-    dataset=dict(**own, pipeline=[load, labels, crop, pack]))
-val_dataloader = dict(**loader, batch_size=2, dataset=dict(**own, pipeline=[load, labels, pack]))
-test_dataloader = val_dataloader
-model = dict(
-    data_preprocessor=dict(size=({SIZE}, {SIZE})), backbone={ALL},
-    decode_head=dict(in_channels={CHANNELS}, channels=32, num_classes={len(DEMO_SEG_CLASSES)}))
-"""
-)
-TWO_LAYERS = SMALL_LAYERS.replace('num_layers=1', 'num_layers=2')
-DDQ = DETR.replace(f'decoder={SMALL_LAYERS}', f'decoder={TWO_LAYERS}')
-DETECTORS = {
-    'ddq/ddq-detr-4scale_r50_8xb2-12e_coco': DDQ,
-    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco': RTMDET,
-    'dino/dino-4scale_r50_8xb2-12e_coco': DETR,
-    'deformable_detr/deformable-detr_r50_16xb2-50e_coco': DETR,
-    'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco': DETR,
-    'mask2former/mask2former_r50_8xb2-lsj-50e_coco': MASK2FORMER,
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco': RTMDET,
-    'atss/atss_r50_fpn_1x_coco': FPN,
-    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco': FPN,
-}
+QUICK = ['mmdet atss_r50_fpn_1x_coco', 'mmdet rtmdet_l_8xb32-300e_coco']
+QUICK.append('mmseg segformer_mit-b0_8xb2-160k_ade20k-512x512')
 
 
-def call(tool, *arguments):
+def call(tool, *arguments) -> None:
     assert run(tool.main, [*map(str, arguments)]) == 0
 
 
-@pytest.mark.parametrize('name', DETECTORS)
-def test_a_detector(name, demo_root, tmp_path):
-    config = tmp_path / 'config.py'
-    settings = DETECTION.replace('{name}', name) + DETECTORS[name]
-    config.write_text(f"_base_ = 'mmdet::{name}.py'\n{settings}")
-    data = ('--data-root', demo_root)
-    call(train, config, *data, '--work-dir', tmp_path / 'run')
-    checkpoint = tmp_path / 'run' / 'iter_2.pth'
-    call(train, config, *data, '--work-dir', tmp_path / 'run', '--dry-run')
-    out = tmp_path / 'out.json'
-    call(test, config, checkpoint, *data, '--work-dir', tmp_path / 'test', '--out', out)
-    (config,) = (tmp_path / 'test').glob('*/config.py')  # which knows where the data set is
-    photo = sorted((demo_root / 'coco' / 'val2017').iterdir())[0]
-    options = ('--out', tmp_path / 'found', '--device', 'cpu', '--score-thr', 0)
-    call(predict, config, checkpoint, photo, *options)
-    found = json.loads((tmp_path / 'found' / 'predictions.json').read_text())
+def train_three_steps(config: Path, demo_root: Path) -> Path:
+    """Train, for the demo set's classes; return the folder of the run."""
+    run_dir = config.parent / 'run'
+    classes = () if 'BaseSegDataset' in config.read_text() else ('--classes-from-data',)
+    call(train, config, '--data-root', demo_root, '--work-dir', run_dir, *classes)
+    check_gradients(run_dir / f'iter_{STEPS}.pth')
+    return run_dir
+
+
+def check_gradients(path: Path) -> None:
+    """Check that each parameter of the backbone had one: AdamW keeps moments of those alone.
+
+    Distributed training refuses others, such as the norm of an output that no one uses. The
+    backbone's parameters are the optimizer's first.
+    """
+    checkpoint = read_checkpoint(path)
+    backbone = [key for key in checkpoint['state_dict'] if key.startswith('backbone.')]
+    count = sum(not re.search(r'running_|num_batches', key) for key in backbone)
+    assert set(range(count)) <= checkpoint['optimizer']['state'].keys()
+
+
+def first_photo(folder: Path) -> Path:
+    return min(folder.iterdir())
+
+
+def check_detector(run_dir: Path, demo_root: Path) -> None:
+    """Check that load, predict and test find the same."""
+    checkpoint, out = run_dir / f'iter_{STEPS}.pth', run_dir.parent / 'out.json'
+    data = ('--data-root', demo_root, '--work-dir', run_dir.parent / 'test')
+    call(test, run_dir / 'config.py', checkpoint, *data, '--out', out)
+    (config,) = (run_dir.parent / 'test').glob('*/config.py')  # which knows where the data set is
+    photo = first_photo(demo_root / 'coco' / 'val2017')
+    found = predicted(config, checkpoint, photo, '--score-thr', 0)
     expected = load(config, checkpoint, 'cpu')(photo).pred_instances
     scores = [one['score'] for one in found['annotations']]
     assert len(scores) == len(expected) > 0
@@ -146,18 +75,92 @@ def test_a_detector(name, demo_root, tmp_path):
     assert [one['category_id'] for one in same] == expected.labels.add(1).tolist()
 
 
+def check_segmentor(run_dir: Path, demo_root: Path) -> None:
+    """Check that load, predict and test find the same."""
+    checkpoint, out = run_dir / f'iter_{STEPS}.pth', run_dir.parent / 'out'
+    data = ('--data-root', demo_root, '--work-dir', run_dir.parent / 'test')
+    call(test, run_dir / 'config.py', checkpoint, *data, '--out', out)
+    photo = first_photo(demo_root / 'ade' / 'ADEChallengeData2016' / 'images' / 'validation')
+    predicted(run_dir / 'config.py', checkpoint, photo)
+    labels = run_dir.parent / 'found' / 'labels' / f'{photo.stem}.png'
+    found = np.asarray(Image.open(labels))
+    expected = load(run_dir / 'config.py', checkpoint, 'cpu')(photo).pred_sem_seg.data[0].numpy()
+    assert (found == expected).all()
+    # Of a set that ignores label 0, the classes count from 1 in the files that are handed in.
+    assert (np.asarray(Image.open(out / f'{photo.stem}.png')) == expected + 1).all()
+
+
+def predicted(config: Path, checkpoint: Path, photo: Path, *options) -> dict:
+    """Return what predict writes."""
+    out = checkpoint.parents[1] / 'found'
+    call(predict, config, checkpoint, photo, '--out', out, '--device', 'cpu', *options)
+    return json.loads((out / 'predictions.json').read_text())
+
+
+def test_the_page_names_many():
+    libraries = [case.library for case in CASES.values()]
+    assert (libraries.count('mmdet'), libraries.count('mmseg')) == (26, 6)
+
+
+@pytest.mark.parametrize(
+    'name', [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES]
+)
+def test_trains_saves_loads_and_predicts(name, demo_root, tmp_path):
+    case = CASES[name]
+    run_dir = train_three_steps(write(case, tmp_path), demo_root)
+    check = check_detector if case.library == 'mmdet' else check_segmentor
+    check(run_dir, demo_root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('family', 'name'),
+    [
+        ('dilateformer', 'mmdet mask-rcnn_r50_fpn_1x_coco'),
+        ('dilateformer', 'mmdet rtmdet_l_8xb32-300e_coco'),
+        ('dilateformer', 'mmseg upernet_r50_4xb4-160k_ade20k-512x512'),
+        ('fcvit', 'mmdet atss_r50_fpn_1x_coco'),
+        ('fcvit', 'mmdet dino-4scale_r50_8xb2-12e_coco'),
+        ('fcvit', 'mmseg fpn_r50_4xb4-160k_ade20k-512x512'),
+    ],
+)
+def test_other_families(family, name, demo_root, tmp_path):
+    case = CASES[name]
+    run_dir = train_three_steps(write(case, tmp_path, family), demo_root)
+    check = check_detector if case.library == 'mmdet' else check_segmentor
+    check(run_dir, demo_root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CASES)
+def test_builds_at_full_size(name, tmp_path):
+    """The lines as they stand, GLNet-4G included; every weight is trained, none frozen."""
+    (tmp_path / 'lines.py').write_text(CASES[name].lines)
+    cfg = load_config(str(tmp_path / 'lines.py'))
+    model = build(cfg)
+    assert sum(p.numel() for p in model.backbone.parameters()) > 14e6
+    assert all(p.requires_grad for p in model.parameters())
+    images = cfg.model.data_preprocessor
+    assert (images.mean, images.std) == ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    assert images.bgr_to_rgb
+
+
+@pytest.mark.slow
 def test_a_panoptic_map(demo_root, tmp_path):
     """The segments are told as objects; together they are the map."""
-    name = 'mask2former/mask2former_r50_8xb2-lsj-50e_coco'
-    config, checkpoint = tmp_path / 'config.py', tmp_path / 'weights.pth'
-    maps_alone = 'test_cfg=dict(panoptic_on=True, instance_on=False, object_mask_thr=0, '
-    settings = DETECTION.replace('{name}', name) + MASK2FORMER.replace('test_cfg=dict(', maps_alone)
-    config.write_text(f"_base_ = 'mmdet::{name}.py'\n{settings}")
+    config = write(CASES['mmdet mask2former_r50_8xb2-lsj-50e_coco'], tmp_path)
+    cfg = Config.fromfile(config)
+    head, fusion = cfg.model.panoptic_head, cfg.model.panoptic_fusion_head
+    head.num_things_classes = fusion.num_things_classes = CLASSES
+    head.loss_cls.class_weight = [1.0] * CLASSES + [0.1]
+    cfg.model.test_cfg.update(panoptic_on=True, instance_on=False, object_mask_thr=0)
+    cfg.dump(config)
+    (tmp_path / 'run').mkdir()
+    checkpoint = tmp_path / 'run' / 'weights.pth'
     torch.manual_seed(0)
     torch.save(build_model(load_config(str(config))).state_dict(), checkpoint)
-    photo = sorted((demo_root / 'coco' / 'val2017').iterdir())[0]
-    call(predict, config, checkpoint, photo, '--out', tmp_path / 'out', '--device', 'cpu')
-    found = json.loads((tmp_path / 'out' / 'predictions.json').read_text())['annotations']
+    photo = first_photo(demo_root / 'coco' / 'val2017')
+    found = predicted(config, checkpoint, photo)['annotations']
     expected = load(config, checkpoint, 'cpu')(photo).pred_panoptic_seg.sem_seg[0].numpy()
     drawn = np.full_like(expected, CLASSES)
     for one in found:
@@ -166,23 +169,3 @@ def test_a_panoptic_map(demo_root, tmp_path):
         assert mask[y : y + height, x : x + width].sum() == mask.sum() == one['area']
         drawn[mask] = one['category_id'] - 1
     assert (drawn == expected % INSTANCE_OFFSET).all() and found
-
-
-def test_a_segmentor(demo_root, tmp_path):
-    config = tmp_path / 'config.py'
-    name = 'segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512'
-    config.write_text(f"_base_ = 'mmseg::{name}.py'\n{SEGFORMER}")
-    data = ('--data-root', demo_root)
-    call(train, config, *data, '--work-dir', tmp_path / 'run', '--from-scratch')
-    checkpoint = tmp_path / 'run' / 'iter_2.pth'
-    call(train, config, *data, '--work-dir', tmp_path / 'run', '--dry-run')
-    out = tmp_path / 'out'
-    call(test, config, checkpoint, *data, '--work-dir', tmp_path / 'test', '--out', out)
-    folder = demo_root / 'ade' / 'ADEChallengeData2016' / 'images' / 'validation'
-    photo = sorted(folder.iterdir())[0]
-    call(predict, config, checkpoint, photo, '--out', tmp_path / 'found', '--device', 'cpu')
-    found = np.asarray(Image.open(tmp_path / 'found' / 'labels' / f'{photo.stem}.png'))
-    expected = load(config, checkpoint, 'cpu')(photo).pred_sem_seg.data[0].numpy()
-    assert (found == expected).all()
-    # Of a set that ignores label 0, the classes count from 1 in the files that are handed in.
-    assert (np.asarray(Image.open(out / f'{photo.stem}.png')) == expected + 1).all()
