@@ -78,8 +78,9 @@ TASKS = {
         (
             Metric('box AP', 'coco/bbox_mAP'),
             Metric('box AP50', 'coco/bbox_mAP_50', target=0.9),
-            Metric('mask AP', 'coco/segm_mAP', target=0.6),
+            Metric('mask AP', 'coco/segm_mAP', target=0.7),
             Metric('mask AP50', 'coco/segm_mAP_50'),
+            Metric('mask AP75', 'coco/segm_mAP_75'),
         ),
     ),
     'semfpn': Task(

@@ -7,7 +7,7 @@ two that share each batch, and are tested in one and in two. Nothing is random b
 data. SGD, because the first steps of AdamW turn gradients that are rounding errors into steps of
 full length. Two losses of mmdet and mmseg are means over what a process has: Mask R-CNN's mask loss
 over its sampled objects (each image gives two here), and a weighted cross-entropy over its classes
-(no weights here). CHECKPOINT is what `make demo` left, demo_out/maskrcnn/iter_1200.pth: Mask R-CNN
+(no weights here). CHECKPOINT is what `make demo` left, demo_out/maskrcnn/iter_1500.pth: Mask R-CNN
 goes on from it, since an untrained one ranks its proposals by rounding errors.
 """
 

@@ -124,16 +124,16 @@ def test_a_short_run_trains_at_the_rate_of_its_recipe(demo_root, tmp_path):
     options = ['train_cfg.max_iters=4', 'train_cfg.val_interval=100']
     assert train(demo_root, tmp_path, '--cfg-options', *options) == 0
     cfg = load_config(str(tmp_path / 'maskrcnn_glnet_nano.py'))
-    assert [each.get('end') for each in cfg.param_scheduler] == [2, 1200]
+    assert [each.get('end') for each in cfg.param_scheduler] == [2, 1500]
     (log,) = tmp_path.glob('*/*.log')
-    assert "0.001 (100% of the recipe's)" in log.read_text()
+    assert "0.0015 (100% of the recipe's)" in log.read_text()
 
 
 def test_a_dry_run_tells_the_rate_counts_the_images_and_leaves_nothing(demo_root, tmp_path, capsys):
     options = ['train_cfg.max_iters=24', 'train_dataloader.dataset.indices=4']
     assert train(demo_root, tmp_path / 'run', '--dry-run', '--cfg-options', *options) == 0
     out = capsys.readouterr().out
-    assert 'shortened to 2' in out and "0.001 (100% of the recipe's)" in out
+    assert 'shortened to 2' in out and "0.0015 (100% of the recipe's)" in out
     assert '24.0 epochs of 4 images' in out
     assert not os.listdir(tmp_path)
 
