@@ -189,6 +189,12 @@ def forget_config(content: object) -> object:
     return content
 
 
+def below_state_dict(content: object) -> object:
+    """Put bare weights below ``state_dict``: mmengine's ``EMAHook`` looks for them there alone."""
+    is_bare = isinstance(content, dict) and content and all(map(torch.is_tensor, content.values()))
+    return dict(state_dict=content) if is_bare else content
+
+
 def install() -> None:
     """Let torch read what mmengine and the authors save, and mmengine find ``glmix://`` names."""
     torch.serialization.add_safe_globals(admitted())
@@ -206,7 +212,7 @@ def safe_in_mmengine() -> Iterator[None]:
     load, local = CheckpointLoader.load_checkpoint, CheckpointLoader._schemes['']
 
     def load_without_config(*args, **kwargs):
-        return forget_config(load(*args, **kwargs))
+        return below_state_dict(forget_config(load(*args, **kwargs)))
 
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.load_checkpoint = staticmethod(load_without_config)

@@ -77,7 +77,9 @@ class Shell:
         place = next(i for i, word in enumerate(started) if TOOL.fullmatch(word))
         arguments = started[place + 1 :]
         kind = arguments.index('--launcher') + 1
-        arguments[kind] = 'pytorch'  # Slurm's and MPI's ways in need GPUs
+        arguments[kind] = 'pytorch'  # the variables below are torchrun's
+        if '--gpus' in arguments:
+            arguments[arguments.index('--gpus') + 1] = '1'
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = str(probe.getsockname()[1])
