@@ -56,7 +56,7 @@ def address(nano_detector, detector_weights, photos, tmp_path_factory):
         assert line == f'http://127.0.0.1:{port}\n', (folder / 'err').read_text()
         yield line.strip()
         served.send_signal(signal.SIGINT)
-        assert served.wait(60) == 130
+        assert served.wait(60) in (0, 130)  # uvicorn may take the signal itself
     assert 'Traceback' not in (folder / 'err').read_text()
     assert not [path for path in temporary.rglob('*') if path.is_file()]
 

@@ -73,7 +73,7 @@ def cause(row: dict) -> tuple[str, str] | None:
     for pattern, whose, what in CAUSES:
         if re.search(pattern, text):
             return whose, what
-    return 'not known', found[1].replace('|', '\\|')
+    return 'not known', re.sub(r'/\S*/site-packages/', '', found[1]).replace('|', '\\|')
 
 
 def family_table(rows: list[dict]) -> list[str]:
