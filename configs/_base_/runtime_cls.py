@@ -1,4 +1,4 @@
-# The last 3 checkpoints and the one of the best top-1 accuracy are kept; a loss that is no number
+# The last 3 checkpoints and the one of the best top-1 accuracy are kept; a loss that is not finite
 # stops the run.
 _base_ = ['mmpretrain::_base_/default_runtime.py', './runtime.py']
 

@@ -1,4 +1,4 @@
-# The last 3 checkpoints and the one of the best box AP are kept; a loss that is no number stops the
+# The last 3 checkpoints and the one of the best box AP are kept; a loss that is not finite stops the
 # run.
 _base_ = ['mmdet::_base_/default_runtime.py', './runtime.py']
 

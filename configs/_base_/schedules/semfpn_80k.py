@@ -14,7 +14,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-8, begin=1000, end=80000, by_epoch=False),
 ]
 default_hooks = dict(
-    check_finite=dict(type='FiniteHook'),  # a loss that is no number stops the run
+    check_finite=dict(type='FiniteHook'),  # a loss that is not finite stops the run
     checkpoint=dict(max_keep_ckpts=3, save_best='mIoU'),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -15,7 +15,7 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, begin=1500, end=160000, by_epoch=False),
 ]
 default_hooks = dict(
-    check_finite=dict(type='FiniteHook'),  # a loss that is no number stops the run
+    check_finite=dict(type='FiniteHook'),  # a loss that is not finite stops the run
     checkpoint=dict(max_keep_ckpts=3, save_best='mIoU'),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -28,7 +28,7 @@ custom_hooks = [
     ),
 ]
 default_hooks = dict(
-    check_finite=dict(type='FiniteHook'),  # a loss that is no number stops the run
+    check_finite=dict(type='FiniteHook'),  # a loss that is not finite stops the run
     logger=dict(type='LoggerHook', interval=20),
     checkpoint=dict(
         type='CheckpointHook',
