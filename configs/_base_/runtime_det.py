@@ -1,5 +1,5 @@
-# The last 3 checkpoints and the one of the best box AP are kept; a loss that is not finite stops the
-# run.
+# The last 3 checkpoints and the one of the best box AP are kept; a loss that is not finite stops
+# the run.
 _base_ = ['mmdet::_base_/default_runtime.py', './runtime.py']
 
 # Besides what every config needs: Float32RoIExtractor, MaskTTAModel.
