@@ -3,6 +3,7 @@
 Nothing here imports torch before the command is known, so ``glmix --help`` answers at once.
 """
 
+import atexit
 import contextlib
 import difflib
 import importlib
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _call(argv)
         sys.stdout.flush()
+        _leave_others(status)
         return status
     except BrokenPipeError:
         try:
@@ -42,6 +44,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + PIPE_CLOSED
         raise
+
+
+def _leave_others(status: int) -> None:
+    """End the process here if it is one of several, with what Python does at its exit.
+
+    While an interpreter shuts down, a thread of gloo that frees a tensor ends the process with
+    SIGABRT (seen on a busy machine, after the group was destroyed).
+    """
+    distributed = sys.modules.get('torch.distributed')
+    if not (distributed and distributed.is_available() and distributed.is_initialized()):
+        return
+    several = distributed.get_world_size() > 1
+    if status == 0:
+        distributed.destroy_process_group()
+    if not several:
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _call(argv: list[str]) -> int:
@@ -83,8 +105,6 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         main: takes the arguments of the command line.
         argv: those arguments; by default the process's own.
     """
-    from torch import distributed
-
     from .checkpoints.safe_reading import safe_in_mmengine
     from .utils.atomic_files import atomic_in_mmengine
     from .utils.messages import one_line
@@ -95,9 +115,6 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         quiet = contextlib.nullcontext() if '--debug' in argv else harmless_hidden()
         with quiet, safe_in_mmengine(), atomic_in_mmengine():
             status = main(argv) or 0
-        if distributed.is_initialized():
-            # Else its threads can end a process that is done with SIGABRT (seen with gloo).
-            distributed.destroy_process_group()
         return status
     except UserError as error:
         if '--debug' in argv:

@@ -51,15 +51,23 @@ stop() {
 }
 trap stop EXIT
 start() { timeout "$seconds" "$@" >> "$folder/daemons.out" 2>&1 & daemons+=($!); }
+wait_for() { # until the command that follows succeeds
+    for _ in $(seq 120); do
+        timeout 5 "$@" > /dev/null 2>&1 && return
+        sleep 0.5
+    done
+    echo "Slurm does not start: no answer to $*" >&2
+    tail -n 20 "$folder"/*.log "$folder/daemons.out" >&2
+    exit 1
+}
+idle() { [ "$(timeout 5 sinfo --noheader --format '%t %D')" = 'idle 2' ]; }
+export -f idle
 start munged --foreground --force --socket "$folder/munge.socket" --key-file "$folder/munge.key" \
     --pid-file "$folder/munged.pid" --seed-file "$folder/munge.seed" --log-file "$folder/munged.log"
+wait_for munge --socket "$folder/munge.socket" --no-input # else the next one gives up
 start slurmctld -D
+wait_for scontrol ping
 start slurmd -D -N node1
 start slurmd -D -N node2
-ready() { [ "$(timeout 5 sinfo --noheader --format '%t %D' 2> /dev/null)" = 'idle 2' ]; }
-for _ in $(seq 40); do
-    ready && break
-    sleep 0.5
-done
-ready || { tail "$folder"/*.log >&2; exit 1; }
+wait_for bash -c idle
 timeout "$seconds" "$@"

@@ -137,7 +137,7 @@ def environment(**changes):
     """Return the variables of a process, without those that a training in this one has set."""
     paths = f'{Path(__file__).parent}{os.pathsep}{ROOT}'
     kept = {key: value for key, value in os.environ.items() if key not in VARIABLES['pytorch']}
-    return kept | dict(OMP_NUM_THREADS='1', PYTHONPATH=paths) | changes
+    return kept | dict(OMP_NUM_THREADS='1', PYTHONPATH=paths, PYTHON=sys.executable) | changes
 
 
 def arguments(folder, demo_root, launcher, hooks=(), *options):
@@ -242,13 +242,14 @@ def test_a_slurm_job_that_is_told_to_stop_goes_on_by_itself(unbroken, demo_root,
     train = shlex.join(arguments(folder, demo_root, 'slurm')[1:])
     script = f"""
         job=$(sbatch --parsable {sizes} --output {log} tools/train.sbatch {train})
-        until grep -q 'Iter(train) .* 1/{STEPS}' {log}; do sleep 0.2; done
+        there() {{ squeue --noheader --job $job | grep -q .; }}
+        until grep -q 'Iter(train) .* 1/{STEPS}' {log} || ! there; do sleep 0.2; done
         scancel --signal TERM $job
-        while squeue --noheader --job $job | grep -q .; do sleep 0.5; done
+        while there; do sleep 0.5; done
         scontrol show job $job
     """
     done = call([CLUSTER, tmp_path / 'slurm', '300', 'bash', '-c', script])
-    said = log.read_text()
+    said = log.read_text() if log.exists() else 'no log of the job'
     assert 'JobState=COMPLETED' in done.stdout, done.stdout + done.stderr + said[-3000:]
     assert 'Restarts=1' in done.stdout
     assert 'stopped by SIGTERM after step 10' in said
