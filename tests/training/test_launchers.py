@@ -217,9 +217,13 @@ def test_each_launcher_gives_the_weights_of_torchrun(launcher, unbroken, demo_ro
 
 @pytest.mark.slow
 @two_processes
-@pytest.mark.parametrize(('rank', 'saving'), [(1, False), (0, True)], ids=['step', 'save'])
+@pytest.mark.parametrize(
+    ('rank', 'saving', 'kept'),
+    [(0, False, SAVING), (1, False, SAVING), (0, True, SAVING), (1, True, 2 * SAVING)],
+    ids=['first in step', 'second in step', 'first in save', 'second while the first saves'],
+)
 def test_torchrun_restarts_from_the_last_whole_checkpoint(
-    rank, saving, unbroken, demo_root, tmp_path
+    rank, saving, kept, unbroken, demo_root, tmp_path
 ):
     folder, step = tmp_path / 'run', 2 * SAVING if saving else 2 * SAVING - 1
     hooks = [dict(type='KillOnce', rank=rank, step=step, saving=saving)]
@@ -227,9 +231,30 @@ def test_torchrun_restarts_from_the_last_whole_checkpoint(
     done = call([*command, *arguments(folder, demo_root, 'pytorch', hooks)])
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'Nothing to resume in {folder}: training starts' in done.stdout
-    assert f'Resuming from {folder}/iter_{SAVING}.pth' in done.stdout
+    assert f'Resuming from {folder}/iter_{kept}.pth' in done.stdout
     assert 'Traceback' not in done.stderr
     assert not list(folder.glob('.iter*'))  # what the killed save had written
+    assert equal(last_state(folder), unbroken)
+
+
+@pytest.mark.slow
+@two_processes
+def test_a_full_disk_ends_both_processes_and_leaves_the_last_checkpoint(
+    unbroken, demo_root, tmp_path
+):
+    folder = tmp_path / 'run'
+    hooks = [dict(type='FillDisk', step=2 * SAVING)]
+    glmix = [sys.executable, '-m', 'glmix_mm']
+    run = arguments(folder, demo_root, 'none', hooks)
+    done = call([*glmix, *run, 'default_hooks.checkpoint.max_keep_ckpts=1', '--gpus', '2'])
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if 'cannot write' in line]
+    assert line.startswith(f'error: cannot write {folder}/iter_{2 * SAVING}.pth: File too large (')
+    assert f'the last checkpoint, {folder}/iter_{SAVING}.pth, is intact' in line
+    assert 'Traceback' not in done.stderr
+    assert [path.name for path in folder.glob('*iter_*')] == [f'iter_{SAVING}.pth']
+    done = call([*glmix, *arguments(folder, demo_root, 'none'), '--gpus', '2'])  # with room again
+    assert done.returncode == 0, done.stderr[-3000:]
     assert equal(last_state(folder), unbroken)
 
 
