@@ -6,6 +6,7 @@ Nothing here imports torch before the command is known, so ``glmix --help`` answ
 import atexit
 import contextlib
 import difflib
+import gc
 import importlib
 import os
 import signal
@@ -17,6 +18,7 @@ import glmix_mm
 
 from .errors import UserError
 from .utils import arguments
+from .utils.collector import collection_paused
 from .utils.commands import COMMANDS, restart_in_utf8, spelled, survive_any_terminal, usage
 
 PIPE_CLOSED = 13  # SIGPIPE, which Windows' Python does not name
@@ -86,9 +88,14 @@ def _call(argv: list[str]) -> int:
         os.environ.setdefault(variable, value)
     if command.parser and {'-h', '--help'}.intersection(argv):
         getattr(arguments, command.parser)().parse_args(argv)  # prints the help and exits
-    if not command.bare and not glmix_mm.is_set_up:
-        glmix_mm.set_up()
-    call = importlib.import_module(f'.{command.module}', 'glmix_mm').main
+    needs_set_up = not command.bare and not glmix_mm.is_set_up
+    with collection_paused():
+        if needs_set_up:
+            glmix_mm.set_up()
+        call = importlib.import_module(f'.{command.module}', 'glmix_mm').main
+        if needs_set_up:
+            gc.freeze()  # what was imported stays, so no later search goes through it
+            atexit.register(gc.unfreeze)  # else nanobind reports triton's types as leaked
     if command.bare:
         return call(argv)
     return run(call, argv)
@@ -107,13 +114,14 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """
     from .checkpoints.safe_reading import safe_in_mmengine
     from .utils.atomic_files import atomic_in_mmengine
+    from .utils.config_texts import formatted_once
     from .utils.messages import one_line
     from .utils.quiet import harmless_hidden
 
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         quiet = contextlib.nullcontext() if '--debug' in argv else harmless_hidden()
-        with quiet, safe_in_mmengine(), atomic_in_mmengine():
+        with quiet, safe_in_mmengine(), atomic_in_mmengine(), formatted_once():
             status = main(argv) or 0
         return status
     except UserError as error:

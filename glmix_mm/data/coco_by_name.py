@@ -12,13 +12,20 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.registry import DATASETS
 
+from ..utils.collector import collection_paused
 from .coco_ids import complete
+from .kept_annotations import take_parsed
 
 
 def category_ids(coco: COCO, names: Sequence[str]) -> list:
     """Return the ids of the categories of these names, in the order of the names."""
     ids = {category['name']: category['id'] for category in coco.dataset['categories']}
     return [ids[name] for name in names if name in ids]
+
+
+def _read(path: str) -> dict:
+    with collection_paused(), open(path, encoding='utf-8') as file:
+        return json.load(file)
 
 
 class CocoByName(COCO):
@@ -32,8 +39,7 @@ class CocoByName(COCO):
     def __init__(self, annotation_file: str | None = None):
         super().__init__()
         if annotation_file is not None:
-            with open(annotation_file, encoding='utf-8') as file:
-                self.dataset = json.load(file)
+            self.dataset = take_parsed(annotation_file) or _read(annotation_file)
             self.createIndex()
             self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
@@ -54,3 +60,8 @@ class CocoDatasetByName(CocoDataset):
     """mmdet's ``CocoDataset``, whose labels are the indices of category names in its classes."""
 
     COCOAPI = CocoByName
+
+    def full_init(self) -> None:
+        """Read the annotations."""
+        with collection_paused():
+            super().full_init()

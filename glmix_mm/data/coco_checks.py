@@ -17,6 +17,7 @@ from .coco_entries import box_mistake, id_mistake, image_mistake, mask_mistake, 
 from .coco_statistics import Annotations, read_annotations, survey_annotations
 from .copies import repeated_note
 from .formats import describe_format, find_format
+from .kept_annotations import parsed
 from .paths import COCO_LAYOUT, Place, require_images
 from .statistics import Survey, survey_images
 
@@ -149,9 +150,15 @@ def _survey(
 def read_coco(path: str, place: Place) -> Mapping:
     """Load a json file that should hold one object with images and categories.
 
+    The content may be kept for other readers, so it may not be changed.
+
     Raises:
         UserError: it is missing, not json, or not in COCO's format.
     """
+    return parsed(path, lambda: _parse(path, place))
+
+
+def _parse(path: str, place: Place) -> Mapping:
     if not os.path.isfile(path):
         root = Path(place.root or '.')
         other = find_format(root) if root.is_dir() else None
@@ -280,13 +287,14 @@ def _require_entries(
         raise UserError(
             f"{path}: '{entry}' is a {type(items).__name__}; COCO has a list of objects"
         )
+    needed = set(keys)
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             kind = type(item).__name__
             raise UserError(
                 f'{path}: {entry}[{index}] is a {kind}; COCO has objects with {some(keys)}'
             )
-        if any(key not in item for key in keys):
+        if not needed <= item.keys():
             lacking = some(key for key in keys if key not in item)
             raise UserError(f'{path}: {entry}[{index}] has no {lacking}; COCO needs {some(keys)}')
         wrong = mistake(item)

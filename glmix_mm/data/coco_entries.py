@@ -67,11 +67,12 @@ def mask_mistake(mask: object, image: Mapping) -> str:
         return _run_length_mistake(mask, height, width)
     if not isinstance(mask, list) or not all(isinstance(polygon, list) for polygon in mask):
         return f'segmentation {_short(mask)} is neither a list of polygons nor run lengths'
+    least = min(height, width)
     for polygon in mask:
         if not _are_finite(polygon):
             return f'polygon {_short(polygon)} is not a list of numbers'
-        if not polygon:
-            continue
+        if not polygon or (min(polygon) >= -least and max(polygon) <= 2 * least):
+            continue  # most polygons: within the bounds below, whichever number is x or y
         across, down = polygon[::2], polygon[1::2] or [0]
         # Some tools draw a little beyond the edge.
         if not (-width <= min(across) and max(across) <= 2 * width):

@@ -68,18 +68,23 @@ def read_annotations(content: Mapping, names: Mapping, sound_masks: bool) -> Ann
         found.dropped[name], found.crowds[name], found.scored[name] = (Counter() for _ in range(3))
         found.largest[name] = 0
     for box in content.get('annotations') or ():
-        name, image = names[box['category_id']], box['image_id']
+        name, image, bbox = names[box['category_id']], box['image_id'], box['bbox']
+        size = found.sizes[image]
         found.present[name].add(image)
-        found.largest[name] = max(found.largest[name], *box['bbox'])
-        reason, crowd = _reason_to_drop(box, found.sizes[image]), bool(box.get('iscrowd'))
-        found.scored[name][image] += not crowd and reason in ('', AREA, IGNORE)
+        found.largest[name] = max(found.largest[name], *bbox)
+        reason, crowd = _reason_to_drop(box, size), box.get('iscrowd')
+        if not crowd and reason in ('', AREA, IGNORE):
+            found.scored[name][image] += 1
         if reason:
             found.dropped[name][reason] += 1
             continue
         found.usable[name][image] += 1
-        found.crowds[name][image] += crowd
-        found.beyond[name] += _reaches_beyond(box['bbox'], found.sizes[image])
-        found.pointless[name] += sound_masks and is_pointless(box.get('segmentation') or {})
+        if crowd:
+            found.crowds[name][image] += 1
+        if _reaches_beyond(bbox, size):
+            found.beyond[name] += 1
+        if sound_masks and is_pointless(box.get('segmentation') or {}):
+            found.pointless[name] += 1
     return found
 
 

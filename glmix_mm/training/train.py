@@ -22,9 +22,11 @@ from ..config.plan import difference, finish_training, prepare, train_options
 from ..config.train_edits import start_from, take_seed
 from ..data.classes_from_data import read_classes
 from ..data.dataset_checks import check_datasets
+from ..data.kept_annotations import annotations_kept, forget_parsed
 from ..errors import UserError
 from ..models.build import build_model
 from ..utils.arguments import parse, train_parser
+from ..utils.collector import collection_paused
 from ..utils.commands import spelled
 from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import find_latest, read_resumable, saved_checkpoints
@@ -52,6 +54,7 @@ from .step_memory import check_single_image
 AUTO = 'auto'
 
 
+@annotations_kept()
 def main(argv: Sequence[str]) -> int:
     """Train as the command line says; return the exit status.
 
@@ -62,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     budget = read_budget(args)
     check_launcher(args.launcher, args.gpus)
     bound_kernel_caches()
-    with told_to_others(args.launcher):
+    with told_to_others(args.launcher), collection_paused():  # in which mmdet is imported
         cfg = load_config(args.config, args.cfg_options)
         before = copy.deepcopy(cfg) if args.dry_run else None
         notes = prepare(cfg, train_options(args, read_classes))
@@ -128,7 +131,7 @@ def train(
         Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
     join_processes(cfg)
-    with together():
+    with together(), collection_paused():  # annotations are millions of objects
         start = _prepare_start(cfg, resume, budget, dry_run)
     with together():
         check_same_config(cfg)
@@ -153,7 +156,8 @@ def _train(cfg: Config, run_id: str, notes: Sequence[str]) -> Runner:
         runner.message_hub.update_info(RUN_ID, run_id)
         runner.register_hook(InterruptHook(signals))
         if isinstance(runner, Runner):  # a strategy's runner builds everything later
-            notes = [*notes, *fit_schedule(runner)]
+            notes = [*notes, *fit_schedule(runner)]  # which has the training set read
+        forget_parsed()
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
