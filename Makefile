@@ -33,7 +33,7 @@ zoo: $(INSTALLED)
 	$(RUN) tests/zoo/zoo_page.py
 
 upstream: $(INSTALLED)
-	$(RUN) tests/zoo/upstream.py $(SRC)
+	$(RUN) tests/zoo/upstream.py $(SRC) $(ONLY)
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

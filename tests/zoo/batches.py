@@ -6,12 +6,14 @@ To predict they have one image, as in the libraries' configs: some layers take n
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import InstanceData, PixelData
+from zoo_page import FOLDER
 
 SIZE = 128  # px
 WORDS = ('cat', 'dog', 'bird')  # the classes of detectors that are told them as text
@@ -25,10 +27,11 @@ def made_up_bert(folder: Path) -> None:
 
     letters = 'abcdefghijklmnopqrstuvwxyz0123456789.,?!'
     words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *letters, *(f'##{c}' for c in letters)]
+    words += [*WORDS, *(f'[unused{n}]' for n in range(30522 - len(words) - len(WORDS)))]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'vocab.txt').write_text('\n'.join([*words, *WORDS]))
+    (folder / 'vocab.txt').write_text('\n'.join(words))
     BertTokenizerFast(str(folder / 'vocab.txt')).save_pretrained(folder)
-    config = BertConfig(vocab_size=len(words) + len(WORDS), num_hidden_layers=2)
+    config = BertConfig(vocab_size=len(words), num_hidden_layers=2)
     BertModel(config).save_pretrained(folder)
 
 
@@ -53,11 +56,11 @@ def batches(cfg: Config, model, stage: str) -> Iterator[dict | None]:
     if cfg.default_scope == 'mmpretrain':
         yield classified(cfg, stage)
         return
-    own = 512  # some detectors have levels of features for that
+    own = cfg.get('input_size', 512)  # some detectors have levels of features for that
     if cfg.default_scope == 'mmseg':
         own = cfg.get('crop_size') or cfg.model.data_preprocessor.get('size') or own
         own = own if isinstance(own, int) else min(own)
-    for size in dict.fromkeys([SIZE, own]):
+    for size in dict.fromkeys([SIZE, 2 * SIZE, own]):  # some keep 900 queries
         torch.manual_seed(0)
         preprocessor = model.data_preprocessor
         for module in (preprocessor, *(getattr(preprocessor, 'batch_augments', None) or ())):
@@ -66,9 +69,9 @@ def batches(cfg: Config, model, stage: str) -> Iterator[dict | None]:
         yield (segmented if cfg.default_scope == 'mmseg' else detected)(cfg.model, size, stage)
 
 
-def image(size: int) -> torch.Tensor:
-    """Return an image of noise, of (3, size, size)."""
-    return torch.randint(0, 256, (3, size, size), dtype=torch.uint8)
+def image(size: int, channels: int = 3) -> torch.Tensor:
+    """Return an image of noise, of (channels, size, size)."""
+    return torch.randint(0, 256, (channels, size, size), dtype=torch.uint8)
 
 
 def metainfo(size: int, **more) -> dict:
@@ -94,7 +97,8 @@ def segmented(model: dict, size: int, stage: str) -> dict:
         sample.gt_edge_map = PixelData(data=torch.randint(0, 2, (1, size, size)))
         sample.gt_depth_map = PixelData(data=1 + torch.rand(1, size, size))
         samples.append(sample)
-    return dict(inputs=[image(size) for _ in samples], data_samples=samples)
+    channels = len(model.data_preprocessor.mean)  # some take two photographs as one
+    return dict(inputs=[image(size, channels) for _ in samples], data_samples=samples)
 
 
 def instances(model: dict, size: int) -> InstanceData:
@@ -113,7 +117,7 @@ def instances(model: dict, size: int) -> InstanceData:
     boxes = (boxes * size).round()
     classes = fewest(model, 'num_classes', 'num_things_classes')
     if values_of(model, 'language_model'):
-        classes = len(WORDS)
+        classes = min(classes, len(WORDS))
     found = InstanceData(
         bboxes=HorizontalBoxes(boxes),
         labels=torch.arange(len(boxes)) % classes,
@@ -133,6 +137,8 @@ def detection(model: dict, size: int, **more):
 
     sample = DetDataSample(metainfo=metainfo(size, **more))
     sample.gt_instances = instances(model, size)
+    if model.type == 'RTMDet' and 'loss_mask' not in model.bbox_head:
+        del sample.gt_instances.masks  # its assigner takes them as tensors
     sample.ignored_instances = InstanceData(
         bboxes=HorizontalBoxes(torch.zeros(0, 4)), labels=torch.zeros(0, dtype=torch.long)
     )
@@ -207,21 +213,25 @@ def classified(cfg: Config, stage: str) -> dict | None:
     dataset = loader.dataset
     while 'pipeline' not in dataset:
         dataset = dataset['dataset']
-    steps = [step for step in dataset.pipeline if step['type'] != 'LoadImageFromFile']
-    pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+    pipeline = Compose([TRANSFORMS.build(step) for step in dataset.pipeline])
+    in_pairs = dataset.pipeline[0]['type'] == 'ApplyToList'
     classes = fewest(cfg.model, 'num_classes')
     multi_label = cfg.model.get('head', {}).get('type', '').startswith(('MultiLabel', 'CSRA'))
     items = []
     for number in range(2 if stage == 'train' else 1):
         pixels = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        path = str(FOLDER / f'image-{number}.png')
+        cv2.imwrite(path, pixels)
         if len(cfg.get('data_preprocessor', {}).get('mean') or '') == 1:  # of grey images
             pixels = pixels[..., 0]
         label = number % classes
         items.append(pipeline(dict(
-            img=pixels, img_shape=(256, 256), ori_shape=(256, 256), img_path='made-up.png',
+            img=pixels, img_shape=(256, 256), ori_shape=(256, 256),
+            img_path=[path, path] if in_pairs else path,
             img_id=number, image_id=number, sample_idx=number,
             gt_label=[label] if multi_label else label,
-            text='a cat', gt_caption='a cat',
+            gt_bboxes=np.array([[20, 20, 200, 200]], np.float32),
+            text='a cat', gt_caption='a cat', is_matched=True,
             question='what is it?', gt_answer=['a cat'], gt_answer_weight=[1.0],
         )))  # fmt: skip
     collate = loader.get('collate_fn', {}).get('type')  # mmpretrain's tools set the default

@@ -1,28 +1,28 @@
 """Runs the unit tests of mmcv, mmdet, mmseg or mmpretrain against this platform.
 
-    python tests/zoo/upstream.py FOLDER   # of a checkout of one of them, at the installed version
+    python tests/zoo/upstream.py FOLDER [PATTERN]   # of a checkout, at the installed version
 
-The tests run in batches, a process each; a batch that has run before is not run again. The
-installed packages are tested, not the checkout's. A failure that upstream_failures.txt does not
-name ends the command with an error.
+Each folder of tests has a process; one that has a report is not run again. PATTERN chooses among
+the folders. The installed packages are tested, not the checkout's. A failure that
+upstream_failures.txt does not name ends the command with an error.
 """
 
 import argparse
 import fnmatch
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
 PACKAGES = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 MMCV_PARTS = ('test_ops', 'test_cnn', 'test_transforms')  # the rest is images and videos
-FILES = 12  # of tests in a batch
-SECONDS = 1800  # for a batch
 EXPECTED = Path(__file__).with_name('upstream_failures.txt')
 # mmdet's tests look for the configs beside the package, where only a checkout has them.
 CONFTEST = """
@@ -47,22 +47,21 @@ def copy_tests(source: Path, package: str) -> Path:
 
 
 def test_files(folder: Path, package: str) -> list[str]:
-    """Return the test files to run, relative to the folder."""
+    """Return the test files to run, relative to the folder, those of one folder together."""
     parts = MMCV_PARTS if package == 'mmcv' else ('.',)
     files = [path for part in parts for path in (folder / 'tests' / part).rglob('test_*.py')]
-    return sorted(path.relative_to(folder).as_posix() for path in files)
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return sorted(names, key=os.path.split)
 
 
-def run_batch(folder: Path, files: list[str], report: Path) -> None:
-    """Run files of tests in a process; its report is JUnit's XML."""
+def tested(folder: Path, files: list[str], report: Path) -> bool:
+    """Run files of tests in a process, unless there is a report; return whether there is one."""
     command = [sys.executable, '-m', 'pytest', '-p', 'glmix_mm', '-p', 'no:cacheprovider', '-q']
     command += ['--continue-on-collection-errors', '--tb=short', f'--junitxml={report}', *files]
-    log = report.with_suffix('.log')
-    with open(log, 'w') as out:
-        try:
-            subprocess.run(command, cwd=folder, stdout=out, stderr=out, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            out.write(f'\ntook over {SECONDS} s')
+    if not report.is_file():
+        with open(report.with_suffix('.log'), 'w') as out:
+            subprocess.run(command, cwd=folder, stdout=out, stderr=out)
+    return report.is_file()
 
 
 def outcomes(report: Path) -> dict[str, tuple[str, str]]:
@@ -85,45 +84,42 @@ def expected_failures(package: str) -> list[str]:
     return [words[1] for words in map(str.split, lines) if words[:1] == [package]]
 
 
-def run_package(source: Path, package: str) -> dict[str, tuple[str, str]]:
-    """Run a checkout's tests; where a batch ends early, file by file."""
+def run_package(source: Path, package: str, only: str) -> tuple[dict[str, tuple[str, str]], str]:
+    """Run a checkout's tests; where a folder's process ends early, file by file.
+
+    Returns:
+        The outcomes of all tests that have a report, with those of earlier runs; and how many of
+        the files have one.
+    """
     folder = copy_tests(source, package)
-    files = test_files(folder, package)
-    results = {}
-    for start in range(0, len(files), FILES):
-        batch = files[start : start + FILES]
-        report = folder / f'batch-{start // FILES:02}.xml'
-        if not report.is_file():
-            run_batch(folder, batch, report)
-        parts = [report]
-        if not report.is_file():
-            parts = [report.with_suffix(f'.{n}.xml') for n in range(len(batch))]
-            for file, part in zip(batch, parts, strict=True):
-                if not part.is_file():
-                    run_batch(folder, [file], part)
-        for file, part in zip(batch, parts if len(parts) > 1 else [], strict=False):
-            if not part.is_file():
-                results[file] = ('failed', 'the process ended early')
-        counts = Counter()
-        for part in parts:
-            if part.is_file():
-                found = outcomes(part)
-                results.update(found)
-                counts.update(outcome for outcome, _ in found.values())
-        print(f'{package} {start + len(batch)}/{len(files)} files: {dict(counts)}', flush=True)
-    return results
+    files, ran, results = test_files(folder, package), 0, {}
+    for place, group in groupby(files, os.path.dirname):
+        own = {file: folder / f'{file.replace("/", ".")}.xml' for file in group}
+        report = folder / f'{place.replace("/", ".")}.xml'
+        if re.search(only, place) and not tested(folder, [*own], report):
+            for file, single in own.items():
+                if not tested(folder, [file], single):
+                    results[file] = ('failed', 'the process ended early')
+        reports = [path for path in (report, *own.values()) if path.is_file()]
+        for path in reports:
+            results |= outcomes(path)
+        ran += len(own) if reports else 0
+        print(f'{package} {place}: {len(own)} files', flush=True)
+    return results, f'{ran} of {len(files)}'
 
 
 def main() -> int:
     """Run a checkout's tests, and print what passed, failed and was skipped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('source', type=Path, help='folder of a checkout')
-    source = parser.parse_args().source.resolve()
+    parser.add_argument('only', nargs='?', default='', help='regular expression of folders')
+    options = parser.parse_args()
+    source = options.source.resolve()
     package = next((name for name in PACKAGES if (source / name).is_dir()), None)
     if package is None or not (source / 'tests').is_dir():
         parser.error(f'{source}: no checkout of {", ".join(PACKAGES)} with its tests')
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    results = run_package(source, package)
+    results, files = run_package(source, package, options.only)
     patterns = expected_failures(package)
     failed = {name: message for name, (outcome, message) in results.items() if outcome == 'failed'}
     new = [name for name in failed if not any(fnmatch.fnmatch(name, p) for p in patterns)]
@@ -132,8 +128,9 @@ def main() -> int:
     counts = Counter(outcome for outcome, _ in results.values())
     counts = {key: counts[key] for key in ('passed', 'failed', 'skipped')}
     version = import_module(package).__version__
-    (FOLDER / f'{package}.json').write_text(json.dumps(dict(version=version, **counts)))
-    print(f'{package} {version}: ' + ', '.join(f'{n} {key}' for key, n in counts.items()))
+    row = dict(version=version, files=files, **counts)
+    (FOLDER / f'{package}.json').write_text(json.dumps(row))
+    print(f'{package}: {row}')
     return 1 if new else 0
 
 
