@@ -1,11 +1,16 @@
-"""Speed and memory beside the literal implementations: python tests/models/side_by_side.py [WORD].
+"""Speed and memory beside the literal implementations.
+
+    python tests/models/side_by_side.py [--cpu] [WORD]
 
 Prints a row for each comparison (with WORD, for those whose title holds it): times alternate, the
-median of the rounds counts. GLNet in bfloat16 is set against the literal one in float32 as well.
+median of the rounds counts. With ``--cpu`` they are the process's own on one thread, for a machine
+that does other work as well.
 """
 
 import os
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -104,15 +109,31 @@ def comparisons() -> Iterator[Comparison]:
         yield Comparison(f'{title}, train, 512 x 640', backward(twin, small), backward(ours, small))
 
 
+def cpu_times(functions: list[Callable]) -> list[float]:
+    """Return the median CPU seconds of each function, called in turn."""
+    seconds = [[] for _ in functions]
+    for _ in range(ROUNDS + 1):
+        for function, each in zip(functions, seconds, strict=True):
+            start = time.process_time()
+            function()
+            each.append(time.process_time() - start)
+    return [statistics.median(each[1:]) for each in seconds]  # the first warms up
+
+
 def main() -> None:
     """Print the table as it grows."""
-    torch.set_num_threads(THREADS)
-    word = sys.argv[1] if len(sys.argv) > 1 else ''
+    words = sys.argv[1:]
+    own = '--cpu' in words
+    word = next((word for word in words if word != '--cpu'), '')
+    torch.set_num_threads(1 if own else THREADS)
     for title, literal, ours in comparisons():
         if word not in title:
             continue
         memory = [peak_bytes(run) / 2**20 for run in (literal, ours)]
-        slow, fast = (t.median * 1000 for t in time_in_turn([literal, ours], ROUNDS))
+        if own:
+            slow, fast = (1000 * median for median in cpu_times([literal, ours]))
+        else:
+            slow, fast = (t.median * 1000 for t in time_in_turn([literal, ours], ROUNDS))
         print(
             f'{title}: literal {slow:.0f} ms, {memory[0]:.0f} MiB; '
             f'here {fast:.0f} ms, {memory[1]:.0f} MiB; '
