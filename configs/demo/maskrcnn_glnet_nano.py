@@ -10,7 +10,7 @@ _base_ = [
 
 # 1,500 iterations instead of 1,200; what is scored and saved is an average of the weights.
 iterations = 1500
-train_cfg = dict(max_iters=iterations, val_interval=iterations // 3)
+train_cfg = dict(max_iters=iterations, val_interval=iterations // 2)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].end = iterations
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
