@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import signal
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from starlette.responses import PlainTextResponse
 
 from ..errors import UserError
 from ..slots.slot_panel import draw_heat, draw_strongest, resized
+from ..training.signals import SIGNALS, Interrupted
 from ..utils.messages import one_line
 from .viewer import LIMITS, MAX_BYTES, Viewer, read_upload, slots_at
 
@@ -274,18 +276,32 @@ def is_local(host: str) -> bool:
 
 
 def serve(viewer: Viewer, examples: Sequence[Path], host: str, port: int) -> None:
-    """Serve the page until the process is interrupted."""
+    """Serve the page until Ctrl-C or SIGTERM.
+
+    Raises:
+        Interrupted: one of them came.
+    """
     MultiPartParser.spool_max_size = MAX_BYTES + OF_FORM  # uploads are never written to a file
     app.add_middleware(UploadLimit)
     if is_local(host):  # another site's page cannot reach it under a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host, 'localhost', '127.0.0.1'])
     turns = Turns()
+    received = []
 
     @ui.page('/')
     def page() -> None:
         Visit(viewer, turns, examples)
 
-    app.on_startup(lambda: print(f'http://{host}:{port}', flush=True))
+    def start() -> None:
+        if received:  # before uvicorn took signals itself
+            app.shutdown()
+        else:
+            print(f'http://{host}:{port}', flush=True)
+
+    app.on_startup(start)
+    # uvicorn ends the page and then raises the signal again, in the middle of asyncio's own end.
+    for signum in SIGNALS:
+        signal.signal(signum, lambda signum, _: received.append(signum))
     ui.run(
         host=host,
         port=port,
@@ -294,3 +310,5 @@ def serve(viewer: Viewer, examples: Sequence[Path], host: str, port: int) -> Non
         show=False,
         show_welcome_message=False,
     )
+    if received:
+        raise Interrupted(f'stopped by {signal.Signals(received[0]).name}', received[0])

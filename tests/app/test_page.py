@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,28 +38,44 @@ def photos(demo_root):
 
 
 @pytest.fixture(scope='module')
-def address(nano_detector, detector_weights, photos, tmp_path_factory):
-    """Serve the page as a user does; at the end, nothing is left and nothing was printed."""
-    with socket.create_server(('127.0.0.1', 0)) as probe:
-        port = probe.getsockname()[1]
-    words = [nano_detector, detector_weights, '--device', 'cpu', '--port', port, '--examples']
-    words = [sys.executable, '-m', 'glmix_mm', 'app', *map(str, [*words, photos[1]])]
-    folder = tmp_path_factory.mktemp('served')
-    temporary = folder / 'temporary'
-    temporary.mkdir()
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(temporary))
-    del environment['PYTEST_CURRENT_TEST']  # else nicegui would not serve
-    with open(folder / 'err', 'w') as err:
-        served = subprocess.Popen(
-            words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=err, text=True
-        )
-        line = served.stdout.readline()
-        assert line == f'http://127.0.0.1:{port}\n', (folder / 'err').read_text()
-        yield line.strip()
-        served.send_signal(signal.SIGINT)
-        assert served.wait(60) in (0, 130)  # uvicorn may take the signal itself
-    assert 'Traceback' not in (folder / 'err').read_text()
-    assert not [path for path in temporary.rglob('*') if path.is_file()]
+def serve(nano_detector, detector_weights, photos, tmp_path_factory):
+    """Return what serves the page as a user does, and checks what a signal leaves."""
+
+    @contextmanager
+    def served(signum):
+        with socket.create_server(('127.0.0.1', 0)) as probe:
+            port = probe.getsockname()[1]
+        words = [nano_detector, detector_weights, '--device', 'cpu', '--port', port, '--examples']
+        words = [sys.executable, '-m', 'glmix_mm', 'app', *map(str, [*words, photos[1]])]
+        folder = tmp_path_factory.mktemp('served')
+        temporary = folder / 'temporary'
+        temporary.mkdir()
+        environment = dict(os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(temporary))
+        del environment['PYTEST_CURRENT_TEST']  # else nicegui would not serve
+        with open(folder / 'err', 'w') as err:
+            process = subprocess.Popen(
+                words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=err, text=True
+            )
+            try:
+                line = process.stdout.readline()
+                assert line == f'http://127.0.0.1:{port}\n', (folder / 'err').read_text()
+                yield line.strip()
+                process.send_signal(signum)
+                assert process.wait(60) == 128 + signum
+            finally:
+                process.kill()
+        last = (folder / 'err').read_text().splitlines()[-1]
+        assert last == f'stopped by {signum.name}'
+        assert 'Traceback' not in (folder / 'err').read_text()
+        assert not [path for path in temporary.rglob('*') if path.is_file()]
+
+    return served
+
+
+@pytest.fixture(scope='module')
+def address(serve):
+    with serve(signal.SIGINT) as address:
+        yield address
 
 
 @pytest.fixture(scope='module')
@@ -147,7 +164,7 @@ def test_fewer_slots(page, photos):
 
 def test_what_is_refused_and_the_page_continues(page, photos, tmp_path):
     send(page, 'notes.png', b'not a picture')
-    page.get_by_text('notes.png: is no picture').first.wait_for()
+    page.get_by_text('notes.png: not a picture').first.wait_for()
     (tmp_path / 'large.png').write_bytes(bytes(21 * 10**6))
     page.locator('input[type=file]').set_input_files(tmp_path / 'large.png')
     page.get_by_text('Not taken: pictures may have up to 20 MB').first.wait_for()
@@ -170,6 +187,14 @@ def test_two_visitors_at_once(browser, address, photos):
     for page in pages:
         page.get_by_text('Colours: the strongest slot').wait_for(timeout=60_000)
         page.close()
+
+
+def test_sigterm_ends_it_while_somebody_looks(serve, browser, photos):
+    with serve(signal.SIGTERM) as address:
+        page = browser.new_page()
+        page.goto(address)
+        upload(page, photos[0])
+    page.close()
 
 
 def test_it_fits_on_a_telephone(page, photos):
