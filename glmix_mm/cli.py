@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import glmix_mm
 
 from .errors import UserError
-from .utils import arguments
+from .utils import parsers
 from .utils.collector import collection_paused
 from .utils.commands import COMMANDS, restart_in_utf8, spelled, survive_any_terminal, usage
 
@@ -86,8 +86,9 @@ def _call(argv: list[str]) -> int:
     sys.argv[0] = spelled(name)  # what --help and mistakes in the arguments show
     for variable, value in ENVIRONMENT.get(name, {}).items():  # read when torch is imported
         os.environ.setdefault(variable, value)
-    if command.parser and {'-h', '--help'}.intersection(argv):
-        getattr(arguments, command.parser)().parse_args(argv)  # prints the help and exits
+    if not command.bare and {'-h', '--help'}.intersection(argv):
+        parser = getattr(parsers, f'{name.replace("-", "_")}_parser')()
+        parser.parse_args(argv)  # prints the help and exits
     needs_set_up = not command.bare and not glmix_mm.is_set_up
     with collection_paused():
         if needs_set_up:
@@ -105,8 +106,8 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """Call ``main(argv)`` and return the process's exit status: what it returned, or 0.
 
     A :class:`~glmix_mm.errors.UserError` becomes the last line of stderr, ``error: ...``, and
-    status 1; Ctrl-C becomes status 130, SIGTERM in training 143. With ``--debug`` the traceback
-    comes first. Any other exception is a fault of the program and keeps its traceback.
+    status 1; Ctrl-C becomes status 130, SIGTERM in training and in ``app`` 143. With ``--debug``
+    the traceback comes first. Any other exception is a fault of the program and keeps its own.
 
     Args:
         main: takes the arguments of the command line.

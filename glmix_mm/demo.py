@@ -36,7 +36,7 @@ from .slots.assignments import slot_assignments
 from .slots.draw_slots import prepare_image
 from .slots.slot_panel import draw_slots, panel_title
 from .training.runner_setup import build_runner, disk_guard
-from .utils.arguments import tool_parser
+from .utils.parsers import demo_parser
 from .utils.pictures import read_image, save_png
 from .utils.progress import Progress, ProgressHook, clock
 
@@ -100,17 +100,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments, or a score below its target.
     """
-    parser = tool_parser('Train and test on the embedded demo set.')
-    parser.add_argument(
-        '--task', choices=TASKS, default='maskrcnn', help='what to train (maskrcnn)'
-    )
-    parser.add_argument(
-        '--work-dir', default='demo_out', help='folder for everything written (demo_out)'
-    )
-    parser.add_argument(
-        '--data-root', help='folder of the demo set, made if it is not there (WORK_DIR/data)'
-    )
-    args = parser.parse_args(argv)
+    args = demo_parser().parse_args(argv)
     scores = run_demo(args.task, args.work_dir, args.data_root)
     missed = [
         f'{metric.name} is {scores[metric.name]:.3f}, the target is {metric.target}'

@@ -11,7 +11,7 @@ from ..config.load_config import load_config
 from ..errors import UserError
 from ..inference.coco_results import known_ids
 from ..inference.load import load
-from ..utils.arguments import add_config, add_device, tool_parser
+from ..utils.parsers import app_parser
 from ..utils.pictures import find_images
 from .viewer import Viewer
 
@@ -25,24 +25,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the arguments, the config or the checkpoint; the page's library is
             not installed; or the port is taken.
     """
-    parser = tool_parser(__doc__)
-    add_config(parser)
-    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    parser.add_argument(
-        '--host',
-        default='127.0.0.1',
-        help='the address to listen at (127.0.0.1, this machine alone; 0.0.0.0 lets others in)',
-    )
-    parser.add_argument('--port', type=int, default=7860, help='the port (7860)')
-    parser.add_argument(
-        '--examples',
-        nargs='+',
-        default=(),
-        metavar='IMAGE',
-        help='pictures to choose from: files and folders (some of the test set)',
-    )
-    add_device(parser)
-    args = parser.parse_args(argv)
+    args = app_parser().parse_args(argv)
     try:
         from .page import serve
     except ModuleNotFoundError as error:

@@ -43,7 +43,7 @@ def read_upload(data: bytes, name: str) -> np.ndarray:
     except Image.DecompressionBombError:
         pixels = np.inf
     except Exception:  # Pillow raises many kinds
-        raise UserError(f'{name}: is no picture; expected a JPEG, PNG, WebP or TIFF file') from None
+        raise UserError(f'{name}: not a picture; expected a JPEG, PNG, WebP or TIFF file') from None
     if len(data) > MAX_BYTES or pixels > MAX_PIXELS:
         raise UserError(f'{name}: is too large; pictures may have up to {LIMITS}, scale it down')
     return decode_rgb(data, name)

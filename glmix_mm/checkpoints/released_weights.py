@@ -82,8 +82,8 @@ def find_release(name: str) -> Path:
     looked = ', '.join(str(folder.absolute()) for folder in folders)
     source = RELEASES[release]
     raise UserError(
-        f'{name}: {filename} is not in {looked}. Fetch the file from {source.page} '
-        f'({source.links}) and put it under the name {filename}, whatever it has there, into one '
-        f'of these folders, the first of which $GLMIX_CHECKPOINTS can name; or train without '
-        f'pretrained weights (--from-scratch, or model.backbone.init_cfg=None in the config)'
+        f'{name}: {filename} is not in {looked}. Download it from {source.page} '
+        f'({source.links}) and save it as {filename} in one of these folders, or in one that '
+        '$GLMIX_CHECKPOINTS names; or train without pretrained weights (--from-scratch, or '
+        'model.backbone.init_cfg=None in the config)'
     )

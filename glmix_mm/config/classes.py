@@ -134,8 +134,8 @@ def _set_outputs(cfg: Config, classes: Sequence[str]) -> None:
         if outputs == 1 and count and len(classes) != 2:
             raise UserError(
                 f'{cfg.filename}: a {head.get("type")} has out_channels=1, for two classes, but '
-                f'the data have {len(classes)} ({some(classes)}); leave out_channels out, and '
-                'use_sigmoid of its loss'
+                f'the data have {len(classes)} ({some(classes)}); remove out_channels, and '
+                'use_sigmoid from its loss'
             )
         if outputs and outputs not in (1, len(classes)) and outputs == count:
             head['out_channels'] = len(classes)

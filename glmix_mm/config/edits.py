@@ -132,8 +132,8 @@ def base_batch_size(cfg: Config, option: str) -> int:
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if not base:
         raise UserError(
-            f'{option}: {cfg.filename} does not say for which batch size its learning rate '
-            'is; give it as --cfg-options auto_scale_lr.base_batch_size=16'
+            f'{option}: {cfg.filename} does not state the batch size of its learning rate; '
+            'give it, such as --cfg-options auto_scale_lr.base_batch_size=16'
         )
     return base
 

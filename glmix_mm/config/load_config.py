@@ -109,8 +109,8 @@ def _merge(cfg: Config, options: Mapping, name: str) -> None:
             read = {key: value for key, value in cfg.items() if key in ENTRIES}
             used = ', '.join(islice(_places(read, cfg[entry]), SHOWN))
             raise UserError(
-                f'--cfg-options {key}: {entry} is a variable of the config, which nothing reads '
-                f'any more; set the entries that it went into'
+                f'--cfg-options {key}: {entry} is a variable of the config file, which is only '
+                'read while the file is loaded; set the entries that use it'
                 + (f', such as {used}' if used else '')
             )
     try:

@@ -52,9 +52,9 @@ def read_voc(path: Path, size: tuple[int, int], tell: Tell) -> list[Object]:
         return []
     stated = root.findtext('size/width') or '0', root.findtext('size/height') or '0'
     if '0' in stated:
-        tell(f'states no size; {size[0]} x {size[1]}, that of its image, is taken')
+        tell(f'states no size; {size[0]} x {size[1]}, the size of its image, is used')
     elif stated != tuple(map(str, size)):
-        tell(f'is of {stated[0]} x {stated[1]}, but its image of {size[0]} x {size[1]}')
+        tell(f'states {stated[0]} x {stated[1]}, but its image is {size[0]} x {size[1]}')
     objects = []
     for number, element in enumerate(root.findall('object'), 1):
         alone = Element('annotation')
@@ -85,7 +85,7 @@ def read_yolo(
     for number, line in enumerate(lines, 1):
         values = line.split()
         if are_polygons and len(values) < POLYGON:
-            tell(f'line {number}: {(len(values) - 1) // 2} points among polygons; expected three')
+            tell(f'line {number}: {(len(values) - 1) // 2} points among polygons; needs three')
             continue
         try:
             found = yolo_annotations_to_detections([line], size, with_masks=False)
@@ -127,7 +127,7 @@ def read_labelme(path: Path, size: tuple[int, int], tell: Tell) -> list[Object]:
             tell(str(error))
             continue
         if not len(found):
-            tell(f'a {kind} of {name!r} is left out; rectangles and polygons are read')
+            tell(f'a {kind} of {name!r} is left out; only rectangles and polygons are read')
             continue
         polygons = tuple(
             [float(number) for point in shape['points'] for number in point]

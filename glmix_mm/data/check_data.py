@@ -10,9 +10,9 @@ from mmengine.config import Config
 from ..config.load_config import load_config
 from ..config.plan import Options, prepare
 from ..errors import UserError
-from ..utils.arguments import check_data_parser
 from ..utils.commands import spelled
 from ..utils.nested import SPLITS
+from ..utils.parsers import check_data_parser
 from ..utils.registry_errors import config_mistakes
 from .classes_from_data import read_classes, suiting_config
 from .coco_checks import CocoFiles

@@ -89,10 +89,10 @@ def check_header(data: bytes, path: str) -> None:
         return
     if 1 in size:
         raise UserError(
-            f'{path}: is {size[0]} x {size[1]} px; label maps need two rows and two columns'
+            f'{path}: is {size[0]} x {size[1]} px; label maps need two rows and columns'
         )
     if kind == 'JPEG':
-        raise UserError(f'{path}: is a JPEG, which does not keep labels as they were; use PNG')
+        raise UserError(f'{path}: is a JPEG, whose compression changes labels; use PNG')
     strange = labels[~((labels >= 0) & (labels <= LARGEST) & (labels % 1 == 0))]  # NaN as well
     if strange.size:
         raise UserError(

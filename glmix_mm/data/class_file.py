@@ -30,7 +30,7 @@ def read_class_file(path: Path) -> tuple[list[str], list[tuple[int, int, int]] |
         colours = [tuple(int(match[part]) for part in 'rgb') for match in matches]
         wrong = [name for name, rgb in zip(lines, colours, strict=True) if max(rgb) > 255]
         if wrong:
-            raise UserError(f'{path.absolute()}: the colour of {wrong[0]!r} goes beyond 255')
+            raise UserError(f'{path.absolute()}: the colour of {wrong[0]!r} has a value above 255')
     if len(set(lines)) < len(lines):
         raise UserError(f'{path.absolute()}: names a class twice; expected one name per line')
     return lines, colours

@@ -14,10 +14,10 @@ from pathlib import Path
 import yaml
 
 from ..errors import UserError
-from ..utils.arguments import convert_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.commands import spelled
 from ..utils.messages import one_line, printable
+from ..utils.parsers import convert_parser
 from ..utils.pictures import ENDINGS
 from .annotation_readers import Object, Tell, read_labelme, read_voc, read_yolo
 from .formats import describe_contents, find_format
@@ -64,7 +64,7 @@ def convert(folder: Path, out: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(f'{folder.absolute()}: no such folder')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f'{out.absolute()}: is there already; give a new folder')
+        raise UserError(f'{out.absolute()}: exists already; give a new folder')
     try:
         import supervision  # noqa: F401
     except ImportError as error:
@@ -127,7 +127,7 @@ def _reader(folder: Path, labels: str) -> tuple[Read, dict]:
         if not isinstance(content, dict) or 'names' not in content:
             continue
         if 'kpt_shape' in content:
-            raise UserError(f'{path}: kpt_shape tells of key points, which are not converted')
+            raise UserError(f'{path}: kpt_shape means key points, which are not converted')
         names = content['names']
         names = dict(enumerate(names)) if isinstance(names, list) else names
         names = {int(label): str(name) for label, name in sorted(names.items())}
@@ -274,7 +274,7 @@ def _write(out: Path, contents: dict, names: list[str]) -> list[str]:
         lines.append(f'{path}: {len(images)} images, {len(annotations)} objects ({listed})')
     boxes = sum(not thing.polygons for thing in everything)
     if masks and boxes:
-        lines.append(f'{boxes} objects have a box and no polygon; their mask is the whole box')
+        lines.append(f'{boxes} objects have a box but no polygon; the whole box is their mask')
     return lines
 
 

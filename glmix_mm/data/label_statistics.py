@@ -124,7 +124,7 @@ def survey_label_maps(
     if learned and len(pairs) == total and len(rows) == 1 < len(classes):
         survey.problems.append(
             f'the label maps hold one class of {len(classes)}, {rows[0]}, so there is nothing to '
-            f'tell apart; is the other written as {ignored}, which is ignored, or not at all?'
+            f'learn; perhaps the other is written as {ignored}, which is ignored'
         )
     passed_over = counts[ignored] + (counts[0] if first else 0)
     if 2 * passed_over > pixels:
@@ -188,7 +188,7 @@ def _compare_sizes(survey: Survey, pairs: Sequence[tuple[str, str]]) -> None:
     if broken:
         survey.problems.append(
             f'{len(broken)} of the {len(pairs)} images looked at cannot be read, the first: '
-            f'{broken[0]}; copy them again, or take them and their label maps out'
+            f'{broken[0]}; copy them again, or remove them and their label maps'
         )
     wrong = [
         (pair, found)
@@ -198,8 +198,8 @@ def _compare_sizes(survey: Survey, pairs: Sequence[tuple[str, str]]) -> None:
     if wrong:
         (image, label_map), ((w, h), (map_w, map_h)) = wrong[0]
         survey.problems.append(
-            f'{len(wrong)} of the {len(pairs)} label maps looked at have another size than their '
-            f'image, the first: {os.path.abspath(label_map)} is {map_w} x {map_h}, '
+            f'{len(wrong)} of the {len(pairs)} label maps looked at differ from their image in '
+            f'size, the first: {os.path.abspath(label_map)} is {map_w} x {map_h}, '
             f'{os.path.basename(image)} {w} x {h}; make both the same (label maps without '
             'interpolation)'
         )

@@ -101,7 +101,7 @@ def check_label_maps(dataset: BaseDataset, place: Place, scored: bool = True) ->
     other = sorted(name for name in _walk(images) if _is_other_image(name, dataset.img_suffix))
     if other and not dataset.ann_file and not os.path.samefile(images, labels):
         survey.notes.append(
-            f'warning: {len(other)} images of other endings, such as {other[0]}, are not read: '
+            f'warning: {len(other)} images with other endings, such as {other[0]}, are not read: '
             f'mmseg reads one ending, so convert them to *{dataset.img_suffix}, or move them'
         )
     survey.paths = [os.path.join(images, stem + dataset.img_suffix) for stem in sorted(stems)]

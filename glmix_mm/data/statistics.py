@@ -198,7 +198,7 @@ def survey_images(
     if broken:
         survey.problems.append(
             f'{len(broken)} of the {len(headers)} images looked at cannot be read, the first: '
-            f'{broken[0]}; copy them again, or take them out of the data set'
+            f'{broken[0]}; copy them again, or remove them from the data set'
         )
     survey.notes.append(
         f'{of_all(len(headers), len(names))} images opened, {of_all(len(decoded), len(names))} '
@@ -217,7 +217,7 @@ def survey_images(
             else 'the annotations belong to another copy of the image, before it was resized'
         )
         survey.problems.append(
-            f'{len(wrong)} of the {len(headers)} images looked at have another size than stated, '
+            f'{len(wrong)} of the {len(headers)} images looked at differ from their stated size, '
             f'the first: {first} is {width} x {height}, stated as {stated[0]} x {stated[1]} '
             f'(perhaps {reason}); correct width and height, and the boxes with them'
         )

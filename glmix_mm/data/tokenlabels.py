@@ -54,7 +54,7 @@ def read_token_labels(path: str, num_classes: int) -> ndarray:
     scores, classes = labels
     if labels.numel() == 0 or not torch.isfinite(scores).all():
         state = 'is empty' if labels.numel() == 0 else 'has scores that are not finite'
-        raise UserError(f'{path}: {state}; get the file again')
+        raise UserError(f'{path}: {state}; copy or download it again')
     wrong = classes[(classes < 0) | (classes >= num_classes) | (classes != classes.round())]
     if len(wrong):
         raise UserError(

@@ -23,8 +23,8 @@ from ..models.backbone import MIN_SIZE
 from ..models.build import build_model
 from ..models.pretrained import load_pretrained
 from ..training.official_weights_hook import accept_official
-from ..utils.arguments import add_config, tool_parser
 from ..utils.atomic_files import write_atomically
+from ..utils.parsers import export_parser
 from .compare_outputs import check_outputs, compare_latency
 from .graphs import Graph, make_graphs
 from .settings import find_task, fixed_size, runner_settings
@@ -44,28 +44,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the arguments, the config or the checkpoint, or a model that cannot
             be exported.
     """
-    parser = tool_parser('Export a backbone, a segmentor, a classifier, RetinaNet or Mask R-CNN.')
-    add_config(parser)
-    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    parser.add_argument('out', type=Path, help='the file to write: .onnx, or .pt2 (torch.export)')
-    shape = parser.add_mutually_exclusive_group()
-    shape.add_argument(
-        '--dynamic', action='store_true', help='for images of any size, and any number of them'
-    )
-    shape.add_argument(
-        '--size',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help="for images of this size in px (by default, of the config's test or training size)",
-    )
-    parser.add_argument(
-        '--backbone', action='store_true', help="the backbone alone, of any detector's config too"
-    )
-    parser.add_argument(
-        '--latency', action='store_true', help='time the graph in ONNX Runtime and in torch'
-    )
-    args = parser.parse_args(argv)
+    args = export_parser().parse_args(argv)
     cfg = load_config(args.config)
     if args.latency and args.out.suffix != ONNX:
         raise UserError(f'--latency times ONNX Runtime, which does not run {args.out}')

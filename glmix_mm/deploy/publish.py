@@ -16,9 +16,9 @@ from ..errors import UserError
 from ..models.backbone import PyramidBackbone
 from ..models.pretrained import below, find_weights
 from ..profiling.flops import EmptyOnMeta
-from ..utils.arguments import tool_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.messages import one_line
+from ..utils.parsers import publish_parser
 from ..version import __version__
 
 DIGITS = 8  # of the SHA-256, as torch.hub's names have
@@ -30,14 +30,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a mistake in the arguments or the checkpoint.
     """
-    parser = tool_parser(
-        'Strip a training checkpoint to a backbone that init_cfg of any config takes.'
-    )
-    parser.add_argument('checkpoint', help='a checkpoint that glmix train saved')
-    parser.add_argument(
-        'out', help=f'file to write, ending in .pth; {DIGITS} digits of its SHA-256 are added'
-    )
-    args = parser.parse_args(argv)
+    args = publish_parser().parse_args(argv)
     path, count = publish(args.checkpoint, args.out)
     print(f'{path}: {count} tensors, {path.stat().st_size / 2**20:.1f} MiB')
 
@@ -96,7 +89,7 @@ def _check(state: Mapping[str, Tensor], settings: Mapping, source: str) -> None:
     if not isinstance(kind, type) or not issubclass(kind, PyramidBackbone):
         found = settings.get('type') or 'no config'
         raise UserError(
-            f"{source}: its record names {found} as backbone, which is none of this package's; "
+            f"{source}: its record names {found} as backbone, which is not one of this package's; "
             'expected a checkpoint that glmix train saved'
         )
     options = {key: value for key, value in settings.items() if key not in ('type', 'init_cfg')}

@@ -51,7 +51,7 @@ class Model:
             raise RunnerError(f'{path} has no settings in it; export it with glmix export')
         self.settings = json.loads(metadata[SETTINGS])
         if self.settings['task'] == 'backbone':
-            raise RunnerError(f'{path} is a backbone: it turns an image into maps alone')
+            raise RunnerError(f'{path} is a backbone: it gives feature maps, and no predictions')
         if self.settings['task'] == 'instances':
             self._boxes = self._open(path.with_suffix(BOXES))
             self._masks = self._open(path.with_suffix(MASKS))

@@ -43,7 +43,7 @@ def find_task(model: nn.Module, cfg: Config, backbone_alone: bool = False) -> st
     """
     if not isinstance(getattr(model, 'backbone', None), PyramidBackbone):
         kind = type(getattr(model, 'backbone', model)).__name__
-        raise UserError(f"{cfg.filename}: {kind} is none of this package's backbones")
+        raise UserError(f"{cfg.filename}: {kind} is not one of this package's backbones")
     if backbone_alone:
         return 'backbone'
     kind = type(model).__name__
@@ -174,9 +174,9 @@ def _steps(cfg: Config) -> list[dict]:
         steps.append(_step(entry))
         if steps[-1] is None:
             raise UserError(
-                f'{cfg.filename}: the test pipeline has {dict(entry)}, which a runner does not '
-                'know; it knows Resize (bilinear, with a scale), ResizeToMultiple, ResizeEdge (by '
-                'Pillow, bicubic) and CenterCrop'
+                f'{cfg.filename}: the test pipeline has {dict(entry)}, which the runner does not '
+                'support; it supports Resize (bilinear, with a scale), ResizeToMultiple, '
+                'ResizeEdge (by Pillow, bicubic) and CenterCrop'
             )
     return steps
 
@@ -271,7 +271,7 @@ def fixed_size(cfg: Config, task: str) -> tuple[int, int]:
         elif entry.type.endswith('Resize') and size is None and _is_pair(entry.get('scale')):
             size = min(entry.scale), max(entry.scale)
     if size is None:
-        raise UserError(f'{cfg.filename} states no size of images; give one: --size HEIGHT WIDTH')
+        raise UserError(f'{cfg.filename} states no image size; give one: --size HEIGHT WIDTH')
     height, width = (size, size) if isinstance(size, Number) else size
     divisor = own.get('pad_size_divisor', 1)
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor

@@ -249,7 +249,7 @@ def save_contact_sheet(
         UserError: there are no rows.
     """
     if not rows:
-        raise UserError(f'{path}: there is no image to draw; the data set has none with objects')
+        raise UserError(f'{path}: there is no image to draw; no image of the data set has objects')
     width = max(sum(p.shape[1] for p in row) + MARGIN * (len(row) + 1) for row in rows)
     entries = _legend_places(classes, width)
     top = MARGIN + TITLE_SIZE + MARGIN

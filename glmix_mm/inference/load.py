@@ -169,7 +169,7 @@ class Predictor:
 def _expect_one(result: object) -> None:
     if not isinstance(result, BaseDataElement):
         raise UserError(
-            f'found {type(result).__name__}; expected the result of one image, as the call gives it'
+            f'found {type(result).__name__}; expected what the model returns for one image'
         )
 
 
@@ -213,7 +213,7 @@ def to_rgb(image: object, color: str) -> np.ndarray:
     shape = getattr(image, 'shape', None)
     found = type(image).__name__ + (f' of shape {tuple(shape)}' if shape is not None else '')
     raise UserError(
-        f"found {found}; expected a file, an address, Pillow's image, or pixels as numpy array "
+        f'found {found}; expected a file, a URL, a Pillow image, or pixels as a numpy array '
         '(h, w, 3), uint8'
     )
 

@@ -196,8 +196,8 @@ class CheckedVOCMetric(VOCMetric):
     def __init__(self, *, iou_thrs=0.5, proposal_nums=tuple(NUMBERS), **kwargs):
         if kwargs.get('scale_ranges'):
             raise UserError(
-                'VOCMetric: scale_ranges has no scores that could be reported; leave it out, or '
-                'take CocoMetric, which scores small, medium and large objects'
+                'VOCMetric reports no scores for scale_ranges; remove it, or '
+                'use CocoMetric, which scores small, medium and large objects'
             )
         thresholds = np.atleast_1d(np.asarray(iou_thrs, float)).tolist()
         numbers = np.atleast_1d(np.asarray(proposal_nums, int)).tolist()

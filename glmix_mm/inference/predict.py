@@ -22,12 +22,12 @@ from ..config.load_config import load_config
 from ..errors import UserError
 from ..models.build import build_model
 from ..training.official_weights_hook import accept_official
-from ..utils.arguments import predict_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
 from ..utils.messages import some
 from ..utils.nested import heads_classes, unwrap
 from ..utils.palette import distinct_colours
+from ..utils.parsers import predict_parser
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from ..utils.registry_errors import config_mistakes
 from ..utils.videos import is_video
@@ -177,7 +177,7 @@ def predict(
 
     def work(path: Path, name: str) -> None:
         if is_video(path) and library == 'mmpretrain':
-            raise UserError(f'{path}: is a video; a classifier takes images alone')
+            raise UserError(f'{path}: is a video; a classifier only takes images')
         if is_video(path):
             predict_video(inferencer, path, out, name, score_thr, results.numbers)
             return

@@ -13,7 +13,8 @@ from ..config.plan import (
     train_options,
 )
 from ..data.classes_from_data import read_classes
-from ..utils.arguments import config_parser, parse
+from ..utils.arguments import parse
+from ..utils.parsers import config_parser
 from .test import category_numbers_of
 
 

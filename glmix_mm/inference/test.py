@@ -28,7 +28,8 @@ from ..training.launchers import (
 )
 from ..training.official_weights_hook import accept_official
 from ..training.runner_setup import build_runner, disk_guard
-from ..utils.arguments import parse, test_parser
+from ..utils.arguments import parse
+from ..utils.parsers import test_parser
 from ..utils.quiet import ScoringProgressHook, score_table
 from ..utils.registry_errors import config_mistakes
 from .coco_results import known_ids
@@ -119,6 +120,6 @@ class FuseHook(Hook):
             model = model.module
         if not isinstance(getattr(model, 'backbone', None), PyramidBackbone):
             kind = type(getattr(model, 'backbone', model)).__name__
-            raise UserError(f"--fuse: {kind} is none of this package's backbones; omit --fuse")
+            raise UserError(f"--fuse: {kind} is not one of this package's backbones; omit --fuse")
         model.backbone.eval()
         model.backbone.fuse()

@@ -205,7 +205,7 @@ def _register(family: str, arch: str) -> None:
 
     def create(pretrained: bool = False, **kwargs) -> nn.Module:
         if pretrained and name not in RELEASES:
-            raise UserError(f'{name}: there are no weights of it; pretrained=False')
+            raise UserError(f'{name}: there are no weights for it; set pretrained=False')
         options = dict(family=family, arch=arch, release=name if pretrained else '')
         feature_cfg = dict(out_indices=tuple(range(len(STRIDES))), feature_cls='getter')
         # Weights are the constructor's: timm would look for them on the network.

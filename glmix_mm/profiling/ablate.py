@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 
 from ..errors import UserError
-from ..utils.arguments import add_device, tool_parser
 from ..utils.devices import find_device
+from ..utils.parsers import ablate_parser
 from .benchmark import describe_machine
 from .flops import count
 from .measure import Row, Setup, measure, ready_models
@@ -86,21 +86,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the command line; or, once the table is printed, that some of the
             measurements failed.
     """
-    parser = tool_parser(__doc__)
-    parser.add_argument(
-        '--shape',
-        nargs=2,
-        type=int,
-        default=(224, 224),
-        metavar=('HEIGHT', 'WIDTH'),
-        help='size of the images (224 224)',
-    )
-    parser.add_argument(
-        '--batch-size', type=int, default=1, metavar='N', help='images in a batch (1)'
-    )
-    add_device(parser)
-    parser.add_argument('--rounds', type=int, default=5, help='how often each is timed (5)')
-    args = parser.parse_args(argv)
+    args = ablate_parser().parse_args(argv)
     for option, value in (('--rounds', args.rounds), ('--batch-size', args.batch_size)):
         if value < 1:
             raise UserError(f'{option} {value}: must be at least 1')

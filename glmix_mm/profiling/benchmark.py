@@ -12,72 +12,15 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..utils.arguments import add_device, tool_parser
 from ..utils.atomic_files import write_atomically
 from ..utils.devices import find_device
+from ..utils.parsers import SCALING, benchmark_parser
 from .flops import count
 from .measure import Row, Setup, measure, ready_models
-from .model_list import DEFAULTS, load_models
+from .model_list import load_models
 from .report import format_growth, format_rows, headline, notes_on_rows, to_csv
 
 SHAPES = ((800, 1280),)
-SCALING = tuple((side, side) for side in (512, 704, 1024, 1440, 2048))
-DTYPES = ('float32', 'bfloat16', 'float16')
-
-
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = tool_parser(__doc__)
-    parser.add_argument(
-        'models',
-        nargs='*',
-        metavar='MODEL',
-        help='a variant (glnet_9g, dilateformer_tiny, fcvit_b12), a short name (swin_t, '
-        'convnext_t, pvtv2_b2, resnet50), a type ("mmdet.ResNet(depth=101)"), or a config (a '
-        'file, mmdet::PATH, mmseg::PATH, mmpretrain::PATH, or the name of one that comes with '
-        f'glmix_mm), with :backbone behind it for its backbone alone ({" ".join(DEFAULTS)})',
-    )
-    sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument(
-        '--shape',
-        nargs=2,
-        type=int,
-        action='append',
-        metavar=('HEIGHT', 'WIDTH'),
-        help='size of the images; may be given more than once (800 1280)',
-    )
-    sizes.add_argument(
-        '--scaling',
-        action='store_true',
-        help='square images from 0.25 to 4 megapixels: sides of '
-        + ', '.join(str(side) for side, _ in SCALING),
-    )
-    parser.add_argument(
-        '--batch-size', nargs='+', type=int, default=[1], metavar='N', help='images in a batch (1)'
-    )
-    parser.add_argument(
-        '--dtype', choices=DTYPES, default='float32', help='what autocast computes in (float32)'
-    )
-    add_device(parser)
-    parser.add_argument(
-        '--mode',
-        choices=('eval', 'train'),
-        default='eval',
-        help='inference, post-processing left out; or forward and backward pass, of whole models '
-        'with losses on generated objects (eval)',
-    )
-    parser.add_argument(
-        '--execution',
-        choices=('eager', 'compile', 'fused'),
-        default='eager',
-        help='how backbones run: as they are, by torch.compile, or after fuse() (eager)',
-    )
-    parser.add_argument('--rounds', type=int, default=5, help='how often each is timed (5)')
-    parser.add_argument('--threads', type=int, help="threads of the CPU (torch's own choice)")
-    parser.add_argument('--csv', type=Path, metavar='FILE', help='write the figures there')
-    parser.add_argument('--png', type=Path, metavar='FILE', help='draw time and memory there')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write the printed text there')
-    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -87,14 +30,15 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the command line, which is found before anything is measured; or,
             once all figures are printed and written, that some of the measurements failed.
     """
-    args = parse_args(argv)
+    args = benchmark_parser().parse_args(argv)
     setup = _setup(args)
     _check_files(args)
     # Else torch's profiler, which measures memory, chats on stderr.
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')
-    shapes = SCALING if args.scaling else [tuple(shape) for shape in args.shape or SHAPES]
+    squares = [(side, side) for side in SCALING]
+    shapes = squares if args.scaling else [tuple(shape) for shape in args.shape or SHAPES]
     with _threads(args.threads), contextlib.redirect_stdout(sys.stderr):
-        models = load_models(args.models or DEFAULTS)
+        models = load_models(args.models)
         counts, missing = count_all(models, shapes)
         rows = measure_all(models, counts, shapes, args.batch_size, setup, args.csv)
         machine = describe_machine(setup.device)
@@ -148,7 +92,9 @@ def _check_files(args: argparse.Namespace) -> None:
     for path in filter(None, (args.csv, args.png, args.out)):
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise UserError(f'{path} cannot be written: it or {folder} is no place for a file')
+            raise UserError(
+                f'{path} cannot be written: it is a folder, or {folder} cannot be written to'
+            )
 
 
 @contextlib.contextmanager

@@ -43,7 +43,6 @@ SHORT_NAMES = {
     ),
     'resnet50': dict(type='mmdet.ResNet', depth=50, out_indices=(0, 1, 2, 3)),
 }
-DEFAULTS = ('glnet_4g', *SHORT_NAMES)
 PACKAGES = ('mmdet', 'mmseg', 'mmpretrain')
 BACKBONE = ':backbone'
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from ..errors import UserError
-from ..utils.arguments import tool_parser
 from ..utils.atomic_files import write_atomically
+from ..utils.parsers import plot_log_parser
 from .plot import COLOURS, LINES, MARKERS
 
 # mmengine's names -> what stands at the axis. What no run has is not drawn.
@@ -34,14 +34,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UserError: a folder without a log, a damaged log, or a file that cannot be written.
     """
-    parser = tool_parser(__doc__)
-    parser.add_argument(
-        'work_dirs', nargs='+', metavar='WORK_DIR', help='work folder of a training run'
-    )
-    parser.add_argument(
-        '--out', type=Path, default='curves.png', metavar='FILE', help='the picture (curves.png)'
-    )
-    args = parser.parse_args(argv)
+    args = plot_log_parser().parse_args(argv)
     folders = [Path(name).expanduser() for name in args.work_dirs]
     names = [folder.absolute().name for folder in folders]
     runs = {
@@ -72,7 +65,9 @@ def read_log(folder: Path) -> dict[str, Curve]:
     """
     logs = sorted(folder.glob(LOG))
     if not logs:
-        raise UserError(f'{folder.absolute()}: no {LOG} in it; give the work folder of a training')
+        raise UserError(
+            f'{folder.absolute()}: no {LOG} in it; give the work folder of a training run'
+        )
     points: dict[str, dict[int, float]] = {}
     for log in logs:
         entries = _entries(log)

@@ -24,13 +24,12 @@ from ..profiling.memory import peak_bytes
 from ..profiling.report import MIB, number
 from ..profiling.table import align_columns, giga
 from ..profiling.timing import time_in_turn
-from ..utils.arguments import tool_parser
+from ..utils.parsers import slot_grids_parser
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from .assignments import blocks_of_stages, check_blocks, slot_assignments, slot_statistics
-from .draw_slots import add_model_options, load_backbone, prepare_image
+from .draw_slots import load_backbone, prepare_image
 from .slot_panel import Tile, arrange, compose, draw_strongest, resized
 
-GRIDS = ('8x8', '4x4', '16x16', '64', '28px')
 OF_SLOTS = ('grid', 'slots', 'strongest somewhere', 'sharing a position', 'outputs differ')
 COLUMNS = (*OF_SLOTS, 'multiply-adds', 'ms', 'peak MiB')
 
@@ -61,27 +60,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the command line; or, once all other images are done, that some
             could not be used.
     """
-    parser = tool_parser(__doc__)
-    add_model_options(parser)
-    parser.add_argument(
-        '--grids',
-        nargs='+',
-        default=GRIDS,
-        metavar='GRID',
-        help='ROWSxCOLUMNS; or a number of slots, whose grid has the aspect ratio of the image; or '
-        f'PIXELSpx, about one slot per PIXELS x PIXELS ({" ".join(GRIDS)})',
-    )
-    parser.add_argument(
-        '--block',
-        type=int,
-        metavar='N',
-        help='which GLMix block to look at, counted over all stages from 0 (the last one)',
-    )
-    parser.add_argument('--rounds', type=int, default=3, help='how often each is timed (3)')
-    parser.add_argument(
-        '--out', type=Path, default='slot_grids', help='folder for the pictures (slot_grids)'
-    )
-    args = parser.parse_args(argv)
+    args = slot_grids_parser().parse_args(argv)
     if args.rounds < 1:
         raise UserError(f'--rounds {args.rounds}: must be at least 1')
     grids = {text: parse_grid(text) for text in args.grids}

@@ -1,6 +1,5 @@
 """Draws what the slots of a GLNet's blocks hold: a panel for each image and block."""
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,8 @@ from ..config.load_config import load_config
 from ..errors import UserError
 from ..models import GLNet
 from ..models.backbone import MIN_SIZE
-from ..utils.arguments import tool_parser
 from ..utils.nested import nested_dicts
+from ..utils.parsers import slots_parser
 from ..utils.pictures import find_images, for_each, read_image, save_png
 from ..utils.registry_errors import config_mistakes
 from .assignments import blocks_of_stages, check_blocks, slot_assignments
@@ -27,34 +26,6 @@ SCALE = (1333, 800)  # pixels of the longer and the shorter side, as when detect
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the images, and what names the GLNet to look at them."""
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, or a folder of images')
-    models = parser.add_mutually_exclusive_group()
-    models.add_argument('--config', help='a config whose backbone is a GLNet: a file, or its name')
-    models.add_argument('--arch', default='4g', help='a variant of GLNet (4g)')
-    parser.add_argument(
-        '--checkpoint',
-        metavar='FILE',
-        help="weights of the model or of its backbone (the authors' ImageNet weights)",
-    )
-
-
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = tool_parser(__doc__)
-    add_model_options(parser)
-    parser.add_argument(
-        '--blocks',
-        nargs='+',
-        type=int,
-        metavar='N',
-        help='which GLMix blocks, counted over all stages from 0 (the last of each stage)',
-    )
-    parser.add_argument('--out', type=Path, default='slots', help='folder for the panels (slots)')
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str]) -> None:
     """Draw the panels that the command line asks for.
 
@@ -62,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
         UserError: a mistake in the command line, which is found before anything is drawn; or, once
             all other panels are written, that some of the images could not be used.
     """
-    args = parse_args(argv)
+    args = slots_parser().parse_args(argv)
     paths = find_images(args.images)
     config = load_config(args.config) if args.config else {}
     with contextlib.redirect_stdout(sys.stderr):  # stdout lists the panels alone
@@ -101,7 +72,9 @@ def load_backbone(config: Mapping, arch: str, checkpoint: str | None = None) -> 
         init_default_scope(config.get('default_scope', 'mmengine'))
         settings = dict(config.get('model', {}).get('backbone') or {})
         if not settings:
-            raise UserError(f'{config.filename} has no model.backbone; give one whose is a GLNet')
+            raise UserError(
+                f'{config.filename} has no model.backbone; give a config whose backbone is a GLNet'
+            )
         if checkpoint:
             settings['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
         with config_mistakes(config.filename):

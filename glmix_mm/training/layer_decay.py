@@ -41,7 +41,7 @@ class LayerDecayConstructor:
         if rates:
             raise UserError(
                 f'optim_wrapper: paramwise_cfg sets learning rates by {", ".join(rates)} besides '
-                'layer_decay_rate, but only one of the two can be; remove them'
+                'layer_decay_rate, but only one of the two can be used; remove them'
             )
         self.settings = optim_wrapper_cfg, paramwise
 

@@ -140,8 +140,8 @@ def check_single_image(cfg: Config, model: nn.Module, option: str) -> None:
         if ONE_VALUE not in str(error):
             return  # the shape is not known, or training itself will say it, with real targets
         raise UserError(
-            f'{cfg.filename}: with one image in a batch, the norm model.{seen[-1]} sees one value '
-            'of each channel (a map of 1 x 1), which torch refuses; set --cfg-options '
+            f'{cfg.filename}: with one image per batch, the norm model.{seen[-1]} sees one value '
+            'per channel (a map of 1 x 1), which torch refuses; set --cfg-options '
             f'{option}, or {_other_norm(model, seen[-1])}'
         ) from error
 

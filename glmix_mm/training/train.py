@@ -25,9 +25,10 @@ from ..data.dataset_checks import check_datasets
 from ..data.kept_annotations import annotations_kept, forget_parsed
 from ..errors import UserError
 from ..models.build import build_model
-from ..utils.arguments import parse, train_parser
+from ..utils.arguments import parse
 from ..utils.collector import collection_paused
 from ..utils.commands import spelled
+from ..utils.parsers import train_parser
 from ..utils.registry_errors import config_mistakes
 from .checkpoint_hook import find_latest, read_resumable, saved_checkpoints
 from .error_context import ResumedStateHook, Stopped, blame_files

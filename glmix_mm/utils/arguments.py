@@ -1,4 +1,4 @@
-"""The options that the command lines share, and how ``KEY=VALUE`` is read.
+"""The options that several commands share, and how ``KEY=VALUE`` is read.
 
 Nothing here imports torch before an option is read, so ``--help`` answers at once.
 """
@@ -7,7 +7,6 @@ import argparse
 import ast
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..errors import UserError
 from .messages import one_line
@@ -195,94 +194,3 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fuse', action='store_true', help="fold the backbone's norms and scales (faster)"
     )
-
-
-def train_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``glmix train``."""
-    parser = make_parser('Train a detector, a segmentor or a classifier.')
-    add_train_options(parser)
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='continue from a checkpoint, by default from the newest in the work folder; with none '
-        'there, begin: so a command that is started again by itself can always have it',
-    )
-    parser.add_argument(
-        '--mem',
-        type=float,
-        metavar='GIB',
-        help="a GPU's memory: choose batch, accumulation, learning rate and length to fit it, "
-        'and --gpus of them',
-    )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='check everything, measure memory and time of a step at the largest shape, stop',
-    )
-    return parser
-
-
-def test_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``glmix test``."""
-    parser = make_parser('Score a checkpoint of a detector, a segmentor or a classifier.')
-    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    add_test_options(parser)
-    return parser
-
-
-def predict_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``glmix predict``."""
-    parser = tool_parser(
-        'Draw what a detector, a segmentor or a classifier predicts; write it as json.'
-    )
-    add_config(parser)
-    parser.add_argument('checkpoint', help='a checkpoint that was trained with this config')
-    parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='an image, a folder of images, or a video'
-    )
-    parser.add_argument(
-        '--out', type=Path, default='predictions', help='folder for the results (predictions)'
-    )
-    parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.3,
-        metavar='SCORE',
-        help='least score of a detection (0.3)',
-    )
-    add_device(parser)
-    return parser
-
-
-def config_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``glmix config``."""
-    parser = make_parser('Print the config that train, or test, would run with these options.')
-    parser.add_argument('--test', metavar='CHECKPOINT', help='what `glmix test` would run')
-    parser.add_argument(
-        '--diff', action='store_true', help='print only what differs from the config file'
-    )
-    add_train_options(parser.add_argument_group('options of train'))
-    add_test_options(parser.add_argument_group('options of test'))
-    return parser
-
-
-def check_data_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``glmix check-data``."""
-    parser = tool_parser("Check a data set: a config's, or one of your own in a folder.")
-    parser.add_argument(
-        'data', metavar='CONFIG|FOLDER', help='a config, or a folder with a data set of your own'
-    )
-    parser.add_argument('--data-root', help="folder of the config's data set")
-    add_classes(parser)
-    add_cfg_options(parser)
-    return parser
-
-
-def convert_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``glmix convert``."""
-    parser = tool_parser("Turn Pascal VOC, YOLO or labelme into COCO's json.")
-    parser.add_argument('folder', metavar='DIR', help='the folder of the data set')
-    parser.add_argument('out', metavar='OUT', help='a new folder for json and links to the images')
-    return parser

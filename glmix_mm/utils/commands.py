@@ -53,45 +53,29 @@ class Command(NamedTuple):
         summary: what it does, in a line.
         tool: the file of the checkout's tools/ that calls it, without its ending.
         bare: whether it does without the package's set-up, and so without torch.
-        parser: the function of ``utils/arguments.py`` that returns its parser without torch, for
-            ``--help``.
     """
 
     module: str
     summary: str
     tool: str = ''
     bare: bool = False
-    parser: str = ''
 
 
 JOBS = {
     'Train and score': {
         'train': Command(
-            'training.train',
-            'train a detector, a segmentor or a classifier',
-            'train',
-            parser='train_parser',
+            'training.train', 'train a detector, a segmentor or a classifier', 'train'
         ),
-        'test': Command('inference.test', 'score a checkpoint', 'test', parser='test_parser'),
-        'predict': Command(
-            'inference.predict', 'draw and write predictions', 'predict', parser='predict_parser'
-        ),
+        'test': Command('inference.test', 'score a checkpoint', 'test'),
+        'predict': Command('inference.predict', 'draw and write predictions', 'predict'),
         'app': Command('app.command', 'look at predictions and slots in the browser'),
         'plot-log': Command('profiling.plot_log', 'draw the curves of runs', 'plot_log'),
     },
     'Prepare': {
         'doctor': Command('doctor.command', 'check the installation and the machine', bare=True),
-        'check-data': Command('data.check_data', 'check a dataset', parser='check_data_parser'),
-        'convert': Command(
-            'data.convert',
-            "turn Pascal VOC, YOLO or labelme into COCO's json",
-            parser='convert_parser',
-        ),
-        'config': Command(
-            'inference.show_config',
-            'print the config of a run, or what changes',
-            parser='config_parser',
-        ),
+        'check-data': Command('data.check_data', 'check a dataset'),
+        'convert': Command('data.convert', "turn Pascal VOC, YOLO or labelme into COCO's json"),
+        'config': Command('inference.show_config', 'print the config of a run, or what changes'),
         'list': Command('config.list_configs', 'list the configs', bare=True),
         'demo': Command('demo', 'train and test on an embedded data set', 'demo'),
     },

@@ -114,7 +114,7 @@ def _unserved(name: str) -> Callable:
     def unserved(*args, **kwargs):
         raise UserError(
             f"mmcv op '{name}' needs the compiled mmcv: the installed mmcv has no compiled ops, "
-            f'and this is none of those that glmix_mm serves; {WAYS_OUT}'
+            f'and glmix_mm does not serve this one; {WAYS_OUT}'
         )
 
     unserved.__name__ = name
