@@ -93,9 +93,7 @@ def test_config_names_the_demo_sets_classes(task):
 def test_a_missed_target_is_an_error(monkeypatch):
     scores = {'box AP': 0.5, 'box AP50': 0.89, 'mask AP': 0.71, 'mask AP50': 0.9}
     monkeypatch.setattr(demo, 'run_demo', lambda *_: scores)
-    with pytest.raises(
-        UserError, match=r'missed its target: box AP50 is 0.890, the target is 0.9$'
-    ):
+    with pytest.raises(UserError, match=r'box AP50 is 0.890, .* 0.9$'):
         demo.main([])
     scores['box AP50'] = 0.9
     demo.main([])

@@ -117,8 +117,8 @@ def to_bytes(size, kind='PNG'):
 @pytest.mark.parametrize(
     ('data', 'message'),
     [
-        (b'', 'is no picture'),
-        (b'not a picture', 'is no picture'),
+        (b'', 'not a picture'),
+        (b'not a picture', 'not a picture'),
         (to_bytes((20_000, 20_000)), 'is too large.*20 MB and 16 million pixels'),
         (to_bytes((4001, 4000)), 'is too large'),
         (to_bytes((8, 8)) + bytes(MAX_BYTES), 'is too large'),
@@ -146,7 +146,7 @@ def test_mistakes_end_in_one_line(nano_detector, detector_weights, capsys, monke
         assert run(command.main, [*arguments, port]) == 1
     assert f'error: cannot listen at 127.0.0.1, port {port}: ' in capsys.readouterr().err
     assert run(command.main, [*arguments, '70000']) == 1
-    assert 'error: --port 70000: expected a number from 1 to 65535' in capsys.readouterr().err
+    assert 'error: --port 70000: ' in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, 'nicegui', None)
     monkeypatch.delitem(sys.modules, 'glmix_mm.app.page', raising=False)
     assert run(command.main, [*arguments, port]) == 1

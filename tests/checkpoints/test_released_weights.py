@@ -60,9 +60,9 @@ def test_absent_file(release, folders):
     message = str(info.value)
     page, server = PUBLISHED[release]
     assert message.startswith(f'glmix://{release}: {release}.pth is not in ')
-    assert f'Fetch the file from {page}' in message
+    assert f'Download it from {page}' in message
     assert {name for name in ('OneDrive', 'Google Drive') if name in message} == {server}
-    assert f'under the name {release}.pth' in message
+    assert f'save it as {release}.pth' in message
     assert all(str(folder) in message for folder in folders)
     assert '--from-scratch' in message and '\n' not in message
 

@@ -88,7 +88,7 @@ def in_a_command(path):
 def test_code_is_refused_and_not_run(read, tmp_path):
     path, trace = tmp_path / 'evil.pth', tmp_path / 'trace'
     torch.save({'state_dict': {'w': torch.ones(1)}, 'meta': CreatesFile(trace)}, path)
-    with pytest.raises(UserError, match=r'evil\.pth: refused: it contains \S*open, which can run'):
+    with pytest.raises(UserError, match=r'evil\.pth: refused: .*open'):
         read(str(path))
     assert not trace.exists()
     # The same file does create the trace where pickle is trusted, so the test can fail.
@@ -99,7 +99,7 @@ def test_code_is_refused_and_not_run(read, tmp_path):
 def test_getattr_is_no_way_around(tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save({'meta': Looks()}, path)
-    with pytest.raises(UserError, match=r'refused: it contains builtins\.getattr'):
+    with pytest.raises(UserError, match=r'refused: .*builtins\.getattr'):
         read_checkpoint(path)
 
 
@@ -122,9 +122,7 @@ def test_damaged_files(damage, tmp_path):
     path = tmp_path / 'damaged.pth'
     torch.save({'state_dict': {'w': torch.ones(1000)}}, path)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(
-        UserError, match=r'damaged\.pth: not a readable checkpoint \([\d,]+ bytes'
-    ) as info:
+    with pytest.raises(UserError, match=r'damaged\.pth: .*\([\d,]+ bytes') as info:
         read_checkpoint(path)
     assert '\n' not in str(info.value) and 'copy or download it again' in str(info.value)
 

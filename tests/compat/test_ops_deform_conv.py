@@ -340,7 +340,7 @@ def test_offsets_of_a_larger_output(layout):
 def test_offsets_of_a_smaller_output_are_an_error():
     maps, offset, mask = some_input(GEOMETRIES[0])
     layer = make_layer(2, GEOMETRIES[0])
-    with pytest.raises(UserError, match=r'offset has the shape \(2, 24, 6, 2\); expected \(2, 24'):
+    with pytest.raises(UserError, match=r'offset .*\(2, 24, 6, 2\); .*\(2, 24'):
         layer(maps, offset[..., :2], mask)
 
 

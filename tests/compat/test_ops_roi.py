@@ -160,7 +160,7 @@ def test_roi_align_as_torchvision_computes_it(monkeypatch):
 def test_roi_align_of_wild_boxes_is_an_error(value):
     rois = some_rois(dtype=torch.float32)
     rois[3, 4] = value
-    with pytest.raises(UserError, match=r'RoIAlign: 1 of 9 boxes .* 48 x 60 px, such as \['):
+    with pytest.raises(UserError, match=r'RoIAlign: 1 of 9 .* 48 x 60 px.*\['):
         ops.RoIAlign(4, 0.25)(some_maps(torch.float32), rois)
 
 

@@ -122,7 +122,7 @@ def test_options_change_settings():
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
-        ({'modle.backbone.arch': '9g'}, r"no entry 'modle'; did you mean model"),
+        ({'modle.backbone.arch': '9g'}, r"'modle'; .*model"),
         ({'data_root': 'x'}, 'train_dataloader.dataset.data_root'),
         ({'train_pipeline.0.x': 1}, 'such as train_dataloader.dataset.pipeline'),
         ({'train_cfg.max_epochs.first': 1}, r'train_cfg.max_epochs.first: .*max_epochs'),
@@ -136,8 +136,8 @@ def test_options_that_do_not_fit(options, expected):
 @pytest.mark.parametrize(
     ('model', 'expected'),
     [
-        (dict(type='GLNett'), r"mine.py: type 'GLNett' is not in .*did you mean GLNet"),
-        (dict(type='GLNet', ach='4g'), r"mine.py: .*unexpected keyword argument 'ach'"),
+        (dict(type='GLNett'), r"mine.py: .*'GLNett'.*mean GLNet"),
+        (dict(type='GLNet', ach='4g'), r"mine.py: .*'ach'"),
         (dict(arch='4g'), 'mine.py: .*has no type'),
     ],
 )
@@ -244,14 +244,14 @@ def test_what_is_no_dict_is_refused(value):
 def test_arguments_that_the_checkpoint_hook_would_swallow():
     hook = dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=2)
     refuse_unread_arguments(dict(default_hooks=dict(checkpoint=hook)))
-    with pytest.raises(UserError, match=r'checkpoint\.intervall: .*did you mean interval'):
+    with pytest.raises(UserError, match=r'checkpoint\.intervall: .*mean interval'):
         refuse_unread_arguments(dict(default_hooks=dict(checkpoint=dict(hook, intervall=5))))
 
 
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
-        ({'auto_scale_lr.enabled': True}, r'auto_scale_lr\.enabled: .*did you mean enable\?'),
+        ({'auto_scale_lr.enabled': True}, r'auto_scale_lr\.enabled: .*mean enable\?'),
         ({'env_cfg.cudnn_benchmrk': True}, r'env_cfg\.cudnn_benchmrk: .*cudnn_benchmark\?'),
         ({'default_hooks.checkpoint': 'best'}, r"default_hooks\.checkpoint: .*found 'best'"),
         ({'auto_resume': True}, r'auto_resume.*resume=True'),

@@ -76,10 +76,10 @@ def test_wrong_data_roots(det, demo_root, tmp_path):
         data_root.apply_data_root(det, str(demo_root / 'demo.json'))
     elsewhere = copy.deepcopy(det)
     elsewhere.val_evaluator.ann_file = '/elsewhere/instances.json'
-    with pytest.raises(UserError, match=r'/elsewhere/instances\.json is not below .*data/coco/'):
+    with pytest.raises(UserError, match=r'/elsewhere/instances\.json .*data/coco/'):
         data_root.apply_data_root(elsewhere, str(demo_root))
     det.train_dataloader.dataset.ann_file = '/elsewhere/instances.json'
-    with pytest.raises(UserError, match=r'must be relative to data_root, found /elsewhere'):
+    with pytest.raises(UserError, match=r'data_root, found /elsewhere'):
         data_root.apply_data_root(det, str(demo_root))
 
 
@@ -134,7 +134,7 @@ def test_amp(device, wrapper, monkeypatch):
 
 
 def test_amp_with_a_wrapper_of_ones_own():
-    with pytest.raises(UserError, match="'MyWrapper'; expected one of OptimWrapper"):
+    with pytest.raises(UserError, match=r"'MyWrapper'; .*OptimWrapper"):
         edits.enable_amp(Config(dict(optim_wrapper=dict(type='MyWrapper'))))
 
 

@@ -24,59 +24,6 @@ BASES = {
     'fcvit': ('maskrcnn_fcvit_b12_1x', 'upernet_fcvit_b24_160k', 'fcvit_b12'),
 }
 CASES = [(family, name) for family, names in BASES.items() for name in names]
-# How many times the rate stands in a parameter's learning rate, in the tiny backbones. GLNet's has
-# 1, 1, 2 and 1 blocks: the stem is layer 0, the blocks 1 to 5, what follows is 6.
-EXPONENTS = {
-    'glnet': {
-        'stages.0.embed.0.weight': 6,
-        'stages.0.embed.4.bias': 6,
-        'stages.0.blocks.0.mixer.slot_scale': 5,
-        'stages.1.embed.0.weight': 5,  # with the block before it
-        'stages.1.blocks.0.mixer.local.1.weight': 4,
-        'stages.2.embed.1.bias': 4,
-        'stages.2.blocks.0.mixer.slot_attention.qkv.weight': 3,
-        'stages.2.blocks.1.mixer.qkv.weight': 2,
-        'stages.3.embed.0.weight': 2,
-        'stages.3.blocks.0.ffn.reduce.bias': 1,
-    },
-    # One block a stage: the stem is layer 0, the blocks 1 to 4, what follows is 5.
-    'dilateformer': {
-        'stages.0.embed.0.weight': 5,
-        'stages.0.embed.9.weight': 5,
-        'stages.0.blocks.0.cpe.weight': 4,
-        'stages.1.embed.0.weight': 4,
-        'stages.1.blocks.0.mixer.qkv.weight': 3,
-        'stages.2.blocks.0.norm1.weight': 2,
-        'stages.3.embed.1.weight': 2,
-        'stages.3.blocks.0.ffn.expand.weight': 1,
-    },
-    'fcvit': {
-        'stages.0.embed.0.weight': 5,
-        'stages.0.blocks.0.mixer.0.context.rescale_weight': 4,
-        'stages.1.embed.1.weight': 4,
-        'stages.1.blocks.0.ls1.gamma': 3,
-        'stages.2.blocks.0.mixer.1.depthwise.weight': 2,
-        'stages.3.embed.0.bias': 2,
-        'stages.3.blocks.0.ffn.reduce.weight': 1,
-    },
-}
-AFTER = {
-    'maskrcnn': [
-        'backbone.norm0.weight',
-        'backbone.norm3.bias',
-        'neck.lateral_convs.0.conv.weight',
-        'rpn_head.rpn_cls.bias',
-        'roi_head.bbox_head.fc_cls.weight',
-        'roi_head.mask_head.conv_logits.weight',
-    ],
-    'upernet': [
-        'backbone.norm0.weight',
-        'decode_head.conv_seg.weight',
-        'decode_head.psp_modules.0.1.conv.weight',
-        'auxiliary_head.conv_seg.bias',
-    ],
-    'imagenet': ['neck.norm.weight', 'head.fc.weight', 'head.fc.bias'],
-}
 
 
 @pytest.fixture
@@ -135,35 +82,17 @@ def test_learning_rates_decay_layer_by_layer(family, name, own):
     assert type(wrapper).__name__ == cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
     groups = groups_of(model, wrapper)
     assert set(groups) == set(dict(model.named_parameters())), 'every parameter is trained'
-    for key, exponent in EXPONENTS[family].items():
-        assert groups[f'backbone.{key}']['lr'] == pytest.approx(base * rate**exponent), key
     plain = load_config(name).optim_wrapper
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         recipe = groups_of(model, build_optim_wrapper(model, plain))
     decays = {key: group['weight_decay'] for key, group in groups.items()}
     assert decays == {key: group['weight_decay'] for key, group in recipe.items()}
-    method = name.split('_')[0]
-    for key in AFTER[method if method in AFTER else 'imagenet']:
-        assert groups[key]['lr'] == base, key
-    depths = (1, 1, 2, 1) if family == 'glnet' else (1, 1, 1, 1)
+    depths = (1, 1, 2, 1) if family == 'glnet' else (1, 1, 1, 1)  # blocks of the tiny backbone
     for key, group in groups.items():
         exponent = sum(depths) + 1 - depth_of(key, depths)
         assert group['lr'] == pytest.approx(base * rate**exponent), key
     outside = {group['lr'] for key, group in groups.items() if not key.startswith('backbone.')}
     assert outside == {base}
-
-
-def test_the_recipes_weight_decay_stays(own):
-    line = 'optim_wrapper = _base_.layer_decay'
-    cfg = own('glnet', 'glnet_4g', 'layer_decay', line)
-    model, wrapper = build(cfg)
-    for key, group in groups_of(model, wrapper).items():
-        flat = dict(model.named_parameters())[key].dim() == 1
-        assert group['weight_decay'] == (0 if flat else 0.05), key
-    model, wrapper = build(own('glnet', 'maskrcnn_glnet_4g_1x', 'layer_decay', line))
-    groups = groups_of(model, wrapper)
-    assert groups['backbone.stages.0.blocks.0.norm1.weight']['weight_decay'] == 0
-    assert groups['backbone.stages.0.blocks.0.ffn.reduce.bias']['weight_decay'] == 0.05
 
 
 def test_layers_of_the_variants_and_of_fewer_outputs():
@@ -182,12 +111,12 @@ def test_layers_of_the_variants_and_of_fewer_outputs():
 @pytest.mark.parametrize(
     ('paramwise', 'expected'),
     [
-        (None, r'layer_decay_rate=None of LayerDecayConstructor must be a number'),
-        (dict(layer_decay_rate=1.5), r'layer_decay_rate=1\.5 .* at most 1'),
-        (dict(layer_decay_rate=0.9, bias_lr_mult=2.0), 'learning rates by bias_lr_mult besides'),
+        (None, r'layer_decay_rate=None of LayerDecayConstructor'),
+        (dict(layer_decay_rate=1.5), r'layer_decay_rate=1\.5'),
+        (dict(layer_decay_rate=0.9, bias_lr_mult=2.0), 'bias_lr_mult'),
         (
             dict(layer_decay_rate=0.9, custom_keys=dict(neck=dict(lr_mult=0.1))),
-            r'learning rates by custom_keys\.neck besides layer_decay_rate',
+            r'custom_keys\.neck .*layer_decay_rate',
         ),
     ],
 )

@@ -4,23 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import (
-    DATA_SAMPLERS,
-    HOOKS,
     MODELS,
-    OPTIMIZERS,
     PARAM_SCHEDULERS,
-    TRANSFORMS,
     DefaultScope,
 )
-from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
 from shipped_configs import IMAGENET
 
 from glmix_mm.errors import UserError
 from glmix_mm.models.evaluation import EVALUATIONS, evaluation_pipeline
-from glmix_mm.training.amp import AutoAmpOptimWrapper
 
 
 @pytest.mark.parametrize(
@@ -72,28 +65,6 @@ def test_an_unknown_evaluation_is_an_error_that_lists_the_known():
         with pytest.raises(UserError, match=r'dilateformer 0\.875 bicubic, .*fcvit_b24 0\.95'):
             evaluation_pipeline(**options)
     assert evaluation_pipeline('glnet_4g', 1.0, 'bilinear')[1]['scale'] == 224
-
-
-@pytest.mark.parametrize('name', ['imagenet/glnet_4g.py', 'imagenet/fcvit_b12.py'])
-def test_the_recipes_parts_are_the_libraries(load, name):
-    cfg = load(name)
-    parts = [
-        (TRANSFORMS, cfg.train_dataloader.dataset.pipeline),
-        (BATCH_AUGMENTS, cfg.model.train_cfg.augments),
-        (DATA_SAMPLERS, [cfg.train_dataloader.sampler]),
-        (HOOKS, cfg.get('custom_hooks') or []),
-        (PARAM_SCHEDULERS, cfg.param_scheduler),
-        (OPTIMIZERS, [cfg.optim_wrapper.optimizer]),
-        (MODELS, [cfg.model.head, cfg.model.head.loss]),
-    ]
-    origins = {}
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        for root, entries in parts:
-            with root.switch_scope_and_registry(None) as registry:
-                for entry in entries:
-                    origins[entry.type] = registry.get(entry.type).__module__.split('.')[0]
-    assert set(origins.values()) <= {'mmcv', 'mmengine', 'mmpretrain', 'torch'}, origins
-    assert issubclass(AutoAmpOptimWrapper, AmpOptimWrapper)  # clipping, accumulation, autocast
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_images_and_masks_that_are_not_split(tmp_path):
     for name in ('images/a.jpg', 'masks/a.png'):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r'holds 1 \*\.jpg, 1 \*\.png: .*images/val'):
+    with pytest.raises(UserError, match=r'1 \*\.jpg, 1 \*\.png: .*images/val'):
         suiting_config(tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_images_whose_names_have_other_folders(demo, tmp_path):
     shutil.copytree(demo, tmp_path / 'set')
     for path in (tmp_path / 'set/annotations').glob('*.json'):
         path.write_text(path.read_text().replace('"file_name": "', '"file_name": "/home/me/'))
-    with pytest.raises(UserError, match=r'train2017 has a .*take the folders out'):
+    with pytest.raises(UserError, match=r'train2017 .*folders'):
         suiting_config(tmp_path / 'set')
 
 

@@ -93,17 +93,17 @@ def test_a_list_of_images(root):
     (root / 'labels' / 'dog' / 'dog_0.pt').unlink()  # of an image that is not listed
     check(root)
     (root / 'labels' / 'dog' / 'dog_1.pt').unlink()
-    assert '1 of its 2 token labels are not in' in failure(root)
+    assert '1 of its 2 token labels' in failure(root)
 
 
 def test_missing_folder_and_files(root):
     (root / 'labels' / 'dog' / 'dog_1.pt').unlink()
     message = failure(root)
-    assert f'train data: 1 of its 6 token labels are not in {root}/labels, ' in message
-    assert 'the first is dog/dog_1.pt' in message and 'label_top5_train_nfnet' in message
+    assert 'train data: 1 of its 6 token labels' in message and f'{root}/labels' in message
+    assert 'dog/dog_1.pt' in message and 'label_top5_train_nfnet' in message
     (root / 'labels').rename(root / 'elsewhere')
     message = failure(root)
-    assert f'the token labels in {root}/labels are missing; expected CLASS/IMAGE.pt' in message
+    assert f'{root}/labels' in message and 'CLASS/IMAGE.pt' in message
     assert '--cfg-options train_dataloader.dataset.token_labels=DIR' in message
 
 
@@ -115,14 +115,14 @@ class Evil:
 @pytest.mark.parametrize(
     ('content', 'expected'),
     [
-        (labels()[0], r'holds a tensor \(5, 4, 4\); expected a tensor \(2, k, h, w\)'),
+        (labels()[0], r'\(5, 4, 4\); expected .*\(2, k, h, w\)'),
         (dict(labels=labels()), 'holds dict; expected a tensor'),
         (labels()[:, :0], 'is empty'),
-        (labels().fill_(float('nan')), 'has scores that are not finite'),
-        (labels().fill_(2), 'has class 2, expected whole numbers from 0 to 1 for 2 classes'),
+        (labels().fill_(float('nan')), 'not finite'),
+        (labels().fill_(2), 'has class 2, expected .* 0 to 1 '),
         (labels().fill_(-1), 'has class -1, expected'),
         (labels().fill_(0.5), 'has class 0.5, expected'),
-        (labels()[..., :3], r'is of shape \(2, 5, 4, 3\), but .* of \(2, 5, 4, 4\)'),
+        (labels()[..., :3], r'\(2, 5, 4, 3\), but .*\(2, 5, 4, 4\)'),
         (Evil(), 'cat_2.pt: refused: it contains .*print'),
     ],
     ids=['shape', 'dict', 'empty', 'nan', 'range', 'negative', 'fraction', 'other shape', 'code'],
@@ -144,7 +144,7 @@ def test_class_1000_of_imagenet(tmp_path):
     assert read_token_labels(str(tmp_path / 'a.pt'), 1000).max() == 999  # exact in half precision
     values[1] = 1000
     torch.save(values, tmp_path / 'a.pt')
-    with pytest.raises(UserError, match='has class 1000, expected whole numbers from 0 to 999'):
+    with pytest.raises(UserError, match=r'has class 1000, expected .* 0 to 999'):
         read_token_labels(str(tmp_path / 'a.pt'), 1000)
 
 

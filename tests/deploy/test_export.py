@@ -151,11 +151,11 @@ def test_semantic_fpn_with_fcvit(tmp_path, photos, runner, unoptimised):
     assert (model(bgr, color='bgr')['labels'] == expected).all()
     assert (model(bgr[..., ::-1])['labels'] == expected).all()
     assert (model(Image.open(photos[0]))['labels'] == expected).all()
-    with pytest.raises(runner.RunnerError, match=r'found pixels \(9, 9\) of uint8; expected \(h'):
+    with pytest.raises(runner.RunnerError, match=r'\(9, 9\) of uint8; expected \(h'):
         model(np.zeros((9, 9), np.uint8))
-    with pytest.raises(runner.RunnerError, match=r'of float32; expected .* uint8, from 0 to 255'):
+    with pytest.raises(runner.RunnerError, match=r'of float32; expected .* uint8'):
         model(np.zeros((9, 9, 3), np.float32))
-    with pytest.raises(runner.RunnerError, match="color='BGR': expected 'rgb' or 'bgr'"):
+    with pytest.raises(runner.RunnerError, match="color='BGR': "):
         model(bgr, color='BGR')
 
 
@@ -238,9 +238,9 @@ def test_a_backbone_alone_as_a_program_of_torchs_own(tmp_path, capsys):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
     for out, options, message in (
-        ('model.txt', (), 'model.txt: expected a name that ends in .onnx or .pt2'),
-        ('model.pt2', ('--latency',), '--latency times ONNX Runtime, which does not run'),
-        ('model.onnx', ('--size', '16', '64'), '--size 16 64: both must be at least 32 px'),
+        ('model.txt', (), 'model.txt: '),
+        ('model.pt2', ('--latency',), '--latency '),
+        ('model.onnx', ('--size', '16', '64'), '--size 16 64: '),
     ):
         arguments = [found.config, found.weights, tmp_path / out, *options]
         assert run(export.main, list(map(str, arguments))) == 1
@@ -252,22 +252,18 @@ def test_a_detector_that_cannot_be_exported(tmp_path):
     cfg = load_config('cascademaskrcnn_dilateformer_tiny_3x')
     cascade = type('CascadeRCNN', (torch.nn.Module,), {})()
     cascade.backbone = DilateFormer({k: v for k, v in DILATEFORMER.items() if k != '_delete_'})
-    with pytest.raises(
-        UserError,
-        match=r'_3x\.py: CascadeRCNN cannot be exported; .*RetinaNet, MaskRCNN can, and its '
-        'backbone alone with --backbone',
-    ):
+    with pytest.raises(UserError, match=r'_3x\.py: CascadeRCNN .*RetinaNet, MaskRCNN .*--backbone'):
         find_task(cascade, cfg)
     assert find_task(cascade, cfg, backbone_alone=True) == 'backbone'
     cascade.backbone = torch.nn.Identity()
-    with pytest.raises(UserError, match="Identity is none of this package's backbones"):
+    with pytest.raises(UserError, match='Identity '):
         find_task(cascade, cfg)
 
 
 def test_slots_whose_number_depends_on_the_image(tmp_path):
     found = Case('upernet', tmp_path)
     found.model.backbone.stages[0].blocks[0].mixer.slot_grid = dict(slots=64)
-    with pytest.raises(UserError, match=r"slot_grid=\{'slots': 64\} depends on the image's size"):
+    with pytest.raises(UserError, match=r"slot_grid=\{'slots': 64\} "):
         export.export(found.cfg, found.model, ['a'], found.path, dynamic=True)
     assert not found.path.exists()
 
@@ -281,7 +277,7 @@ def test_a_backbones_file_is_not_run(tmp_path, runner):
     opset = [onnx.helper.make_opsetid('', 18)]
     model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
     onnx.save(model, tmp_path / 'none.onnx')
-    with pytest.raises(runner.RunnerError, match='has no settings in it'):
+    with pytest.raises(runner.RunnerError, match=r'none.onnx .*settings'):
         runner.Model(tmp_path / 'none.onnx')
     model.metadata_props.add(key='glmix_mm', value='{"task": "backbone"}')
     onnx.save(model, tmp_path / 'backbone.onnx')
@@ -292,18 +288,18 @@ def test_a_backbones_file_is_not_run(tmp_path, runner):
 def test_settings_that_a_runner_does_not_know(tmp_path):
     found = Case('semfpn', tmp_path)
     found.model.test_cfg.mode = 'slide'
-    with pytest.raises(UserError, match=r"test_cfg.mode is 'slide'; .* where it is 'whole'"):
+    with pytest.raises(UserError, match=r"test_cfg.mode is 'slide'; .*'whole'"):
         find_task(found.model, found.cfg)
     found.model.test_cfg.mode = 'whole'
-    with pytest.raises(UserError, match=r'--size 50 96: .* other sizes; give multiples of 32'):
+    with pytest.raises(UserError, match=r'--size 50 96: .* multiples of 32'):
         runner_settings(found.cfg, found.model, 'segmentation', ['a'], (50, 96))
     other = load_config('semfpn_glnet_nano')
-    with pytest.raises(UserError, match=r'--size 96 128: .* give 128 128 or more'):
+    with pytest.raises(UserError, match=r'--size 96 128: .* 128 128'):
         runner_settings(other, found.model, 'segmentation', ['a'], (96, 128))
     other = load_config('imagenet/fcvit_tiny')
-    with pytest.raises(UserError, match=r'--size 96 96: .* other sizes; give 224 224'):
+    with pytest.raises(UserError, match=r'--size 96 96: .* 224 224'):
         runner_settings(other, None, 'classification', ['a'], (96, 96))
     cfg = found.cfg.copy()
     cfg.test_dataloader.dataset.pipeline[1] = ConfigDict(type='Pad', size=(1, 1))
-    with pytest.raises(UserError, match=r"the test pipeline has \{'type': 'Pad'"):
+    with pytest.raises(UserError, match=r"\{'type': 'Pad'"):
         runner_settings(cfg, found.model, 'segmentation', ['a'], None)

@@ -60,7 +60,7 @@ def test_mask_rcnn_starts_from_it_with_all_tensors(
     options = [f'model.backbone.init_cfg.checkpoint={published}', 'train_cfg.max_epochs=1']
     assert run(train_main, [*arguments, '--cfg-options', *options]) == 0
     loaded = f'{published}: loaded {len(weights)} of {len(state)} tensors'
-    assert f"{loaded} from 'state_dict'; 8 of the output norms keep" in capsys.readouterr().out
+    assert f"{loaded} from 'state_dict'; 8 of " in capsys.readouterr().out
     assert [line['step'] for line in read_log(tmp_path)] == [1, 2]
 
     # The detector's own checkpoint holds output norms, which are published as well.
@@ -79,28 +79,28 @@ def save(tmp_path, classifier_run, change):
 @pytest.mark.parametrize(
     ('change', 'expected'),
     [
-        (lambda content: content.pop('meta'), 'names no config as backbone'),
+        (lambda content: content.pop('meta'), 'backbone'),
         (
             lambda content: content['state_dict'].pop('backbone.stages.0.embed.0.weight'),
-            r'are not those of the GLNet in its record: 1 missing \(stages\.0\.embed\.0\.weight\)',
+            r'1 missing \(stages\.0\.embed\.0\.weight\)',
         ),
         (
             lambda content: content['meta'].update(
                 cfg=content['meta']['cfg'].replace("type='GLNet'", "type='ResNet'")
             ),
-            "names ResNet as backbone, which is none of this package's",
+            'names ResNet ',
         ),
         (
             lambda content: content['meta'].update(
                 cfg=content['meta']['cfg'].replace("type='GLNet'", 'type=[3]')
             ),
-            "which is none of this package's",
+            r'\[3\]',
         ),
         (
             lambda content: content['meta'].update(
                 cfg=content['meta']['cfg'].replace("arch='nano'", 'arch=dict(a=1)')
             ),
-            'its record describes no GLNet',
+            'describes no GLNet',
         ),
         (
             lambda content: content['meta'].update(
@@ -109,7 +109,7 @@ def save(tmp_path, classifier_run, change):
                     'arch=dict(channels=(131072, 131072, 131072, 131072), depths=(1, 1, 1, 1))',
                 )
             ),
-            'are not those of the GLNet in its record|its record describes no GLNet',
+            'GLNet in its record|describes no GLNet',
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_refuses_what_is_no_whole_backbone(change, expected, classifier_run, tmp
 
 def test_refuses_names_and_folders_it_cannot_write(classifier_run, tmp_path):
     path = str(classifier_run / 'epoch_2.pth')
-    with pytest.raises(UserError, match=r'expected a name that ends in \.pth'):
+    with pytest.raises(UserError, match=r'out\.bin: .*\.pth'):
         publish(path, tmp_path / 'out.bin')
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match=r'cannot write .*file/out-'):

@@ -16,7 +16,7 @@ from torch.distributed.run import get_args_parser
 
 from glmix_mm.checkpoints.safe_reading import read_checkpoint
 from glmix_mm.profiling.ablate import STUDIES
-from glmix_mm.profiling.model_list import DEFAULTS
+from glmix_mm.utils.parsers import MODELS
 
 SCORES = dict(maskrcnn='coco/segm_mAP', semfpn='mIoU', upernet='mIoU', glnet='accuracy/top1')
 TOOL = re.compile(r'tools/slurm_(\w+)\.|glmix(?:_mm)? ([\w-]+)')
@@ -120,7 +120,7 @@ def check_ablate(words: list[str], outcome: Outcome) -> None:
 def check_benchmark(words: list[str], outcome: Outcome) -> None:
     given = words[2 : next((i for i, w in enumerate(words) if w.startswith('--')), None)]
     rows = outcome.out.splitlines()
-    for model in given or DEFAULTS:
+    for model in given or MODELS:
         row = next(line for line in rows if line.startswith(f'{model} '))
         assert 'failed' not in row
     if '--png' in words:

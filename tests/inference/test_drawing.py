@@ -9,7 +9,6 @@ from mmengine.structures import BaseDataElement as DataSample
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
-from glmix_mm.errors import UserError
 from glmix_mm.inference.drawing import (
     add_legend,
     draw_detection,
@@ -149,27 +148,6 @@ def test_sheet_shows_every_picture_the_titles_and_the_legend(tmp_path):
         assert (sheet[:top, column] < 128).any()
 
 
-def test_a_long_legend_breaks_into_lines(tmp_path):
-    rows = [tuple(np.zeros((80, 120, 3), np.uint8) for _ in range(3))]
-    names = [f'a long class name {i}' for i in range(12)]
-    colours = [(i + 1, 200, 100) for i in range(12)]
-    sheet = np.asarray(Image.open(save_contact_sheet(tmp_path / 's.png', rows, names, colours)))
-    lines = set()
-    for colour in colours:
-        places = np.argwhere((sheet == colour).all(2))
-        assert len(places) > 200
-        lines.add(places[:, 0].min())
-    assert len(lines) > 2
-    assert (sheet[:, -10:] == 255).all()
-    assert (sheet[-10:] == 255).all()
-
-
-def test_a_sheet_needs_rows(tmp_path):
-    with pytest.raises(UserError, match='there is no image to draw'):
-        save_contact_sheet(tmp_path / 'sheet.png', [], CLASSES, PALETTE)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize('width', [30, 300])
 def test_a_legend_below_a_picture(width):
     picture = np.full((40, width, 3), 7, np.uint8)
@@ -212,14 +190,6 @@ def test_found_objects_by_mask_or_box(side):
     picture = draw_found(image, found, CLASSES, 0.7)
     tinted = picture[middle, left + 3 : right - 3]
     assert (tinted == tinted[0]).all() and (tinted[0] != 100).any()
-
-
-def test_nothing_found_leaves_the_image():
-    image = np.full((20, 30, 3), 9, np.uint8)
-    found = InstanceData(
-        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=int), scores=torch.zeros(0)
-    )
-    assert (draw_found(image, found, CLASSES) == image).all()
 
 
 @pytest.mark.parametrize('with_masks', [False, True])

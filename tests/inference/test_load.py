@@ -81,10 +81,10 @@ def test_what_is_made_of_a_result(nano_detector, detector_weights, photos, demo_
     pixels = np.asarray(Image.open(photos[0]))
     assert picture.shape == pixels.shape and (picture != pixels).any()
     assert (model.draw(result, pixels[..., ::-1], 0.1, 'bgr') == picture).all()
-    with pytest.raises(UserError, match=r'found an image of 64 x 32 px; .* 64 x 64 px'):
+    with pytest.raises(UserError, match=r'64 x 32 px; .* 64 x 64 px'):
         model.draw(result, pixels[:32])
     for use in (lambda results: model.draw(results, photos[0]), model.to_coco):
-        with pytest.raises(UserError, match='found list; expected the result of one image'):
+        with pytest.raises(UserError, match='found list; '):
             use([result])
 
 
@@ -114,7 +114,7 @@ def test_images_that_cannot_be_read(nano_detector, detector_weights, photos, tmp
     ):
         with pytest.raises(UserError, match=f'^found .*{found}.*uint8'):
             model(pixels)
-    with pytest.raises(UserError, match="color='gbr': expected 'rgb' or 'bgr'"):
+    with pytest.raises(UserError, match="color='gbr': "):
         model(np.zeros((8, 8, 3), np.uint8), color='gbr')
 
 
@@ -192,12 +192,12 @@ def test_the_gpu_is_taken_where_there_is_one(nano_detector, detector_weights, ph
 
 
 def test_without_weights_it_says_so(photos):
-    with pytest.warns(UserWarning, match='without a checkpoint: all weights are random'):
+    with pytest.warns(UserWarning, match='without a checkpoint'):
         model = load('semfpn_glnet_nano', device='cpu')
     assert len(model.classes) == 6
     assert model(photos[0]).pred_sem_seg.data.shape == (1, 64, 64)
     for image, message in (
-        (np.zeros((9, 9), np.uint8), r'found an array of shape \(9, 9\); expected pixels'),
+        (np.zeros((9, 9), np.uint8), r'shape \(9, 9\); '),
         (None, 'found NoneType; expected'),  # what OpenCV returns for a missing file
         ('none.jpg', 'none.jpg: No such file'),
     ):
@@ -209,10 +209,10 @@ def test_mistakes(nano_detector, segmentor_weights, tmp_path):
     other = tmp_path / 'other.py'
     other.write_text("default_scope = 'mmpose'")
     for arguments, message in (
-        (['maskrcn_glnet_4g_3x'], 'no such config: .*did you mean'),
-        ([other], 'is for mmpose; expected .* mmdet, mmseg, mmpretrain'),
+        (['maskrcn_glnet_4g_3x'], 'maskrcn_glnet_4g_3x; .*maskrcnn_glnet_4g_3x'),
+        ([other], 'mmpose; expected .* mmdet, mmseg, mmpretrain'),
         ([nano_detector, segmentor_weights], 'does not fit'),
-        ([nano_detector, None, 'tpu'], '^device=tpu: expected cpu, cuda or cuda:N'),
+        ([nano_detector, None, 'tpu'], '^device=tpu: '),
     ):
         with pytest.raises(UserError, match=message):
             load(*arguments)

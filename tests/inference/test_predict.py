@@ -43,7 +43,7 @@ def good(folder):
 
 def check_skipped(status, err):
     assert status == 1
-    assert re.search(r'^skipped: .*broken.jpg: not a readable image \(10 bytes\)', err, re.M)
+    assert re.search(r'^skipped: .*broken.jpg: .*\(10 bytes\)', err, re.M)
     assert re.match(r'error: 1 of 3 images .*broken.jpg', err.splitlines()[-1])
 
 
@@ -190,8 +190,8 @@ def test_mistakes_end_in_one_line(
     empty.mkdir()
     image = good(photos)[0]
     for arguments, message in (
-        ([nano_detector, detector_weights, empty], '.*empty: no images in this folder'),
-        ([nano_detector, detector_weights, image, image], '.* named more than once'),
+        ([nano_detector, detector_weights, empty], '.*empty: no images'),
+        ([nano_detector, detector_weights, image, image], '.* more than once'),
         ([nano_detector, tmp_path / 'none.pth', image], '.*none.pth: no such checkpoint'),
         ([nano_segmentor, detector_weights, image], '.*detector.pth does not fit .*segmentor'),
         ([nano_detector, detector_weights, image, '--device', 'tpu'], '--device tpu: expected'),

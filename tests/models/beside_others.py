@@ -20,11 +20,12 @@ from families import twin_of
 from torch import nn
 
 from glmix_mm.models import GLNet
-from glmix_mm.profiling.benchmark import DTYPES, count_all, describe_machine, measure_all
+from glmix_mm.profiling.benchmark import count_all, describe_machine, measure_all
 from glmix_mm.profiling.measure import Row, Setup
 from glmix_mm.profiling.model_list import load_model
 from glmix_mm.profiling.report import format_rows, headline, notes_on_rows
 from glmix_mm.utils.devices import find_device
+from glmix_mm.utils.parsers import DTYPES
 
 OURS, TWIN = 'GLNet-4G', 'literal GLNet-4G'
 OTHERS = {  # by name: their channels

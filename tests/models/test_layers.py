@@ -9,7 +9,6 @@ from glmix_mm.models.layers import (
     BatchNorm2d,
     DropPath,
     LayerNorm2d,
-    LayerScale,
     SelfAttention,
     to_map,
     to_tokens,
@@ -77,12 +76,6 @@ def test_layer_norm_over_channels():
     hat = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt()
     expected = hat * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
     torch.testing.assert_close(norm(x), expected)
-
-
-def test_layer_scale_multiplies_channels():
-    scale = LayerScale(3, 0.25)
-    x = torch.randn(1, 3, 2, 2)
-    assert torch.equal(scale(x), x / 4)
 
 
 def test_self_attention_equals_torchs():

@@ -61,20 +61,7 @@ def test_log_says_how_many(official, tmp_path, monkeypatch):
     GLNet(
         '4g', init_cfg=dict(type='Pretrained', checkpoint=save(tmp_path, official))
     ).init_weights()
-    assert len(lines) == 1 and 'loaded 634 of 642 tensors from the top level' in lines[0]
-
-
-def test_own_checkpoint_round_trip(tmp_path):
-    torch.manual_seed(0)
-    source = GLNet('nano')
-    for parameter in source.parameters():
-        torch.nn.init.normal_(parameter)
-    path = save(tmp_path, {'state_dict': prefixed(source.state_dict(), 'backbone.')})
-    model, report = load(path, 'nano')
-    for key, value in source.state_dict().items():
-        assert torch.equal(model.state_dict()[key], value), key
-    count = len(source.state_dict())
-    assert f'loaded {count} of {count} tensors' in report
+    assert len(lines) == 1 and 'loaded 634 of 642 tensors' in lines[0]
 
 
 def test_fewer_outputs_leave_out_what_they_do_not_use(tmp_path):
@@ -82,13 +69,13 @@ def test_fewer_outputs_leave_out_what_they_do_not_use(tmp_path):
     model, report = load(save(tmp_path, source.state_dict()), 'nano', out_indices=(0, 2))
     assert torch.equal(model.norm2.weight, source.norm2.weight)
     unused = [k for k in source.state_dict() if k.startswith(('stages.3.', 'norm1.', 'norm3.'))]
-    assert f'left out {len(unused)} of stages or outputs' in report
+    assert f'left out {len(unused)} ' in report
 
 
 def test_prefix_of_init_cfg(official, tmp_path):
     path = save(tmp_path, prefixed(official, 'teacher.'))
     assert 'loaded 634' in load(path, prefix='teacher')[1]
-    with pytest.raises(UserError, match="no key begins with the prefix 'student"):
+    with pytest.raises(UserError, match="prefix 'student"):
         load(path, prefix='student')
 
 
@@ -124,18 +111,18 @@ def test_anything_else_is_an_error_and_loads_nothing(content, message, official,
 
 
 def test_another_variant_lists_what_differs(official, tmp_path):
-    with pytest.raises(UserError, match=r'does not fit GLNet-9g: \d+ misshapen'):
+    with pytest.raises(UserError, match=r'GLNet-9g: \d+ misshapen'):
         load(save(tmp_path, official), '9g')
 
 
 def test_a_file_that_matches_nothing(tmp_path):
-    with pytest.raises(UserError, match=r'matches nothing of GLNet-nano: .* missing .* unexpected'):
+    with pytest.raises(UserError, match=r'GLNet-nano: .* missing .* unexpected'):
         load(save(tmp_path, {'state_dict': {'conv1.weight': torch.zeros(3)}}), 'nano')
 
 
 @pytest.mark.parametrize('content', [{'epoch': 3}, [1, 2], {'model': {}}], ids=str)
 def test_no_weights(content, tmp_path):
-    with pytest.raises(UserError, match=r"no weights found; expected tensors under 'model_ema'"):
+    with pytest.raises(UserError, match=r"weights\.pth: .*'model_ema'"):
         load(save(tmp_path, content), 'nano')
 
 
@@ -163,7 +150,7 @@ def test_output_norms_of_an_official_fcvit_detector(tmp_path):
     # Three outputs: the norm of the first, and of it alone, is left out.
     fewer = FCViT('tiny', out_indices=(1, 2, 3))
     report = load_pretrained(fewer, path, fewer.renames)
-    assert 'left out 2 of stages or outputs that are not used' in report
+    assert 'left out 2 ' in report
     assert torch.equal(fewer.norm2.weight, model.norm2.weight)
 
 

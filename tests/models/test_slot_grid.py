@@ -55,7 +55,7 @@ def test_a_cell_is_stated_in_pixels():
 
 @pytest.mark.parametrize('grid', BAD, ids=str)
 def test_what_is_no_grid(grid):
-    with pytest.raises(UserError, match=r'slot_grid=.* expected \(rows, columns\)'):
+    with pytest.raises(UserError, match=r'slot_grid=.*\(rows, columns\)'):
         GLNet('nano', slot_grid=grid)
     model = GLNet('nano', slot_grid=(3, 5))
     with pytest.raises(UserError, match='slot_grid='):

@@ -55,9 +55,3 @@ def test_every_choice_has_its_row(table):
         assert row[6] == (f'{published} %' if published else '-')
         assert name != ablate.BASE or row[5] == '1.00 x'
     assert 'Classifiers at 32 x 64, 1 in a batch' in out
-
-
-def test_a_mistake_ends_in_one_line(table):
-    status, out, err, _ = table('--rounds', '0')
-    assert (status, out) == (1, '')
-    assert err.splitlines()[-1] == 'error: --rounds 0: must be at least 1'

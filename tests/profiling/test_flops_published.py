@@ -170,7 +170,7 @@ def test_build_loads_nothing():
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'model.neck.type': 'FFPN'}, "type 'FFPN' is not.*did you mean FPN"),
+        ({'model.neck.type': 'FFPN'}, "'FFPN' .*mean FPN"),
         ({'model.neck.outs': 3}, 'outs'),
         ({'model.backbone.type': 'GLNet', 'model.backbone.arch': '5g'}, 'arch'),
     ],
@@ -185,11 +185,11 @@ def test_build_errors(settings, message):
 
 
 def test_config_without_a_model():
-    with pytest.raises(UserError, match='the config has no `model`, only schedule'):
+    with pytest.raises(UserError, match='`model`, only schedule'):
         build(Config(dict(schedule=1)))
 
 
 def test_heads_that_need_more_than_features():
     model = build(load('mmdet::double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py'))
-    with pytest.raises(UserError, match=r'FasterRCNN cannot be counted at 64 x 64: .*x_reg'):
+    with pytest.raises(UserError, match=r'FasterRCNN .*64 x 64: .*x_reg'):
         count(model, (64, 64))

@@ -84,16 +84,16 @@ def test_json_is_alone_on_stdout(call, monkeypatch):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['maskrcnn_glnet_4g_3'], 'no such config: maskrcnn_glnet_4g_3; .*maskrcnn_glnet_4g_3x'),
+        (['maskrcnn_glnet_4g_3'], '.*maskrcnn_glnet_4g_3; .*maskrcnn_glnet_4g_3x'),
         (
             ['maskrcnn_glnet_4g_3x', '--cfg-options', 'model.backbone.arch=5g'],
             ".*arch='5g' is none of",
         ),
         (
             ['maskrcnn_glnet_4g_3x', '--shape', '16', '64'],
-            'GLNet: images of 16 x 64 px are too small',
+            'GLNet: .*16 x 64 px',
         ),
-        (['maskrcnn_glnet_4g_3x', '--shape', '-1', '64'], 'the image must be at least 1 x 1 px'),
+        (['maskrcnn_glnet_4g_3x', '--shape', '-1', '64'], '.*-1 x 64'),
     ],
 )
 def test_mistakes_end_in_one_line(call, args, message):

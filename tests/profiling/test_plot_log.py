@@ -82,9 +82,9 @@ def test_the_command_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('log', 'message'),
     [
-        (None, r'.*work: no \*/vis_data/scalars.json in it'),
-        ('{"step": 1}\n', '.*scalars.json: none of loss, .* was logged yet'),
-        ('{}\nloss=1\n{}\n', r".*scalars.json:2: expected json, found 'loss=1'"),
+        (None, r'.*work: .*vis_data/scalars.json'),
+        ('{"step": 1}\n', '.*scalars.json: .*loss, '),
+        ('{}\nloss=1\n{}\n', r".*scalars.json:2: .*'loss=1'"),
     ],
 )
 def test_mistakes_end_in_one_line(log, message, tmp_path, capsys):

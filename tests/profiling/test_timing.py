@@ -7,7 +7,7 @@ import pytest
 
 from glmix_mm.errors import UserError
 from glmix_mm.profiling.report import exponents
-from glmix_mm.profiling.timing import MAX_CALLS, Timing, time_in_turn
+from glmix_mm.profiling.timing import MAX_CALLS, time_in_turn
 
 
 def recorder(calls, name, fails_at=None):
@@ -69,11 +69,6 @@ def test_quick_functions_are_repeated_and_each_call_counts():
     assert len(calls) == 2 + MAX_CALLS
 
 
-def test_median():
-    assert Timing([5.0, 1.0, 2.0]).median == 2.0
-    assert Timing([5.0, 1.0, 2.0, 3.0]).median == 2.5
-
-
 def test_exponents_of_a_power():
     areas = np.array([0.25e6, 0.5e6, 1e6, 2e6, 4e6])
     assert exponents(areas, 3e-5 * areas**1.37) == pytest.approx((1.37, 1.37))
@@ -87,8 +82,3 @@ def test_last_exponent_of_a_polynomial():
     assert last == pytest.approx(np.log2(44 / 14))
     slope = np.cov(np.log(areas), np.log(values), ddof=0)[0, 1] / np.var(np.log(areas))
     assert fitted == pytest.approx(slope)
-
-
-def test_two_sizes_of_one_area_are_one():
-    _, last = exponents([100, 400, 400], [1.0, 2.0, 8.0])
-    assert last == pytest.approx(1.0)  # to the geometric mean, 4

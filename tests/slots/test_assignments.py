@@ -113,7 +113,7 @@ def test_blocks_have_numbers():
             '2 to 2 in stage 3',
         ),
         (nano, [0, -1], 'no GLMix block -1'),
-        (nano, [], 'no GLMix block is named'),
+        (nano, [], 'GLMix block'),
         (lambda: GLNet(dict(base='nano', branches='local')), [0], 'GLNet has no blocks with slots'),
         (lambda: DilateFormer('tiny'), [0], 'DilateFormer has no blocks with slots; give a GLNet'),
     ],

@@ -82,7 +82,7 @@ def test_grids_that_are_none(grid):
     if grid == '8':
         assert compare_grids.parse_grid(grid) == dict(slots=8)
     else:
-        with pytest.raises(compare_grids.UserError, match=f'--grids {grid}: expected ROWSxCOLUMNS'):
+        with pytest.raises(compare_grids.UserError, match=f'--grids {grid}: .*ROWSxCOLUMNS'):
             compare_grids.parse_grid(grid)
 
 
@@ -90,7 +90,7 @@ def test_mistakes_end_in_one_line(call, folder, tmp_path):
     options = ('--arch', 'nano', '--checkpoint', folder / 'nano.pth', '--out', tmp_path / 'out')
     for arguments, message in (
         (('--grids', 'many'), '--grids many: expected'),
-        (('--rounds', 0), '--rounds 0: must be at least 1'),
+        (('--rounds', 0), '--rounds 0: '),
         (('--block', 7), 'no GLMix block 7'),
     ):
         status, out, err = call(folder / 'photo.png', *options, *arguments)

@@ -23,7 +23,7 @@ from glmix_mm.models.build import build_model
 from glmix_mm.training.train import choose_start
 from glmix_mm.utils.messages import one_line
 
-DETECTOR, SEGMENTOR = 'demo/maskrcnn_glnet_nano', 'demo/semfpn_glnet_nano'
+DETECTOR = 'demo/maskrcnn_glnet_nano'
 SIZE = 64  # px
 
 

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import re
 
 import golden
 import numpy as np
@@ -44,14 +43,6 @@ def test_training_averages_saves_and_resumes(nano_classifier, image_root, classi
     assert train(nano_classifier, image_root, classifier_run, *options) == 0
     assert f'Resuming from {classifier_run / "epoch_2.pth"}' in capsys.readouterr().out
     assert [(line['epoch'], line['step']) for line in read_log(classifier_run)] == [(3, 5), (3, 6)]
-
-
-def test_a_dry_run_counts_the_images(nano_classifier, image_root, tmp_path, capsys):
-    assert train(nano_classifier, image_root, tmp_path / 'wd', '--dry-run') == 0
-    out = capsys.readouterr().out
-    epochs = f'{load_config(nano_classifier).train_cfg.max_epochs} epochs of {IMAGES} images'
-    assert re.search(rf'Expected length: \d+ iterations of \d+ images, {epochs}\n', out)
-    assert re.search(r'Expected time: [\d.]+ seconds on this machine: \d+ x ', out)
 
 
 @pytest.mark.parametrize('options', [(), ('--fuse',)], ids=str)
@@ -127,7 +118,7 @@ def test_another_class_count_and_missing_labels(nano_classifier, image_root, tmp
     options = ('--cfg-options', 'model.head.num_classes=1000')
     assert train(nano_classifier, image_root, tmp_path / 'wd', *options) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert 'model.head.num_classes=1000, but the train data set has 2 classes' in last
+    assert 'model.head.num_classes=1000' in last and '2 classes' in last
     options = ('--cfg-options', 'model.head.in_channels=64')
     assert train(nano_classifier, image_root, tmp_path / 'wd', *options) == 1
     assert 'model.head.in_channels is 64' in capsys.readouterr().err.splitlines()[-1]

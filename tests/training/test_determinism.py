@@ -71,7 +71,7 @@ def test_options_set_the_config(monkeypatch):
 
 def test_a_negative_seed_is_refused(capsys):
     assert run(main, ['demo/maskrcnn_glnet_nano', '--seed', '-1']) == 1
-    assert capsys.readouterr().err.startswith('error: --seed -1: expected a number from 0 to')
+    assert capsys.readouterr().err.startswith('error: --seed -1: ')
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ import mmcv.ops  # noqa: F401
         ('optim_wrapper.grad_clip="{\'max_norm\': 1}"', ['grad_clip', 'clip_grad']),
         ('visualizer.vis_backends.0.folder=x', ["'folder'"]),
         ('optimizer.lr=1', ['optimizer', 'optim_wrapper']),
+        ("visualizer.vis_backends=[dict(type='Tensorbord')]", ["'Tensorbord'"]),
+        ("custom_hooks=[dict(type='EMAHook',momentumm=0.1)]", ['did you mean momentum']),
     ],
 )
 def test_a_dry_run_builds_all_parts(option, words, nano_detector, demo_root, tmp_path, capsys):

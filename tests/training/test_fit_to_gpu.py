@@ -174,12 +174,6 @@ def test_the_time_is_that_of_a_warm_step_times_the_iterations():
     assert found == ['7 seconds', '119 seconds', '2.0 minutes', '2.0 hours', '2.0 days']
 
 
-@pytest.mark.parametrize('name', ['semfpn_glnet_nano', 'maskrcnn_glnet_nano'])
-def test_the_demos_can_scale_their_learning_rate(name):
-    cfg = config(name)  # the other configs' base is tested with their recipes
-    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
-
-
 @pytest.mark.parametrize(
     ('name', 'shape'),
     [

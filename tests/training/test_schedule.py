@@ -136,23 +136,3 @@ def test_a_dry_run_tells_the_rate_counts_the_images_and_leaves_nothing(demo_root
     assert 'shortened to 2' in out and "0.0015 (100% of the recipe's)" in out
     assert '24.0 epochs of 4 images' in out
     assert not os.listdir(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ('option', 'expected'),
-    [
-        ('default_hooks.checkpoint.intervall=5', 'did you mean interval'),
-        ('default_hooks.logger.intervals=5', 'did you mean interval'),
-        ('train_dataloader.samples_per_gpu=2', 'batch_size'),
-        ('train_dataloader.batchsize=2', 'did you mean batch_size'),
-        ('val_evaluator.iou_thr=[0.5]', 'did you mean iou_thrs'),
-        ('param_scheduler.0.ends=4', 'did you mean end'),
-        ('train_cfg.max_iter=4', 'did you mean max_iters'),
-        ("visualizer.vis_backends=[dict(type='Tensorbord')]", "'Tensorbord'"),
-        ("custom_hooks=[dict(type='EMAHook',momentumm=0.1)]", 'did you mean momentum'),
-    ],
-)
-def test_a_dry_run_builds_what_training_builds(option, expected, demo_root, tmp_path, capsys):
-    assert train(demo_root, tmp_path / 'run', '--dry-run', '--cfg-options', option) == 1
-    assert expected in capsys.readouterr().err.splitlines()[-1]
-    assert not os.listdir(tmp_path)

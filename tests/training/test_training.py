@@ -54,7 +54,7 @@ def test_resuming_passes_over_an_unreadable_checkpoint(nano_detector, demo_root,
     newest.write_bytes(newest.read_bytes()[:-1000])
     assert train(nano_detector, demo_root, copied, '--resume') == 0
     out = capsys.readouterr().out
-    assert f'Passed over: {newest}: not a readable checkpoint' in out
+    assert f'Passed over: {newest}: ' in out
     assert f'Resuming from {copied / "epoch_1.pth"}' in out
     assert [line['step'] for line in read_log(copied)] == [3, 4]
     assert read_checkpoint(newest)['meta']['epoch'] == 2  # whole again
@@ -86,7 +86,7 @@ def test_a_segmentor_trains_and_resumes(nano_segmentor, demo_root, tmp_path, cap
     assert 'mIoU' in max(tmp_path.glob('*/vis_data/scalars.json')).read_text()
     out = capsys.readouterr().out
     assert 'Batch size: 2 x 1 processes = 2; learning rate 7.5e-06, scaled linearly from' in out
-    assert "its iterations see 0.125 of the recipe's images: --mem would add some" in out
+    assert "0.125 of the recipe's images" in out and '--mem' in out
     # The recipe's 6e-5 is for 16 images, here are 2; warmup starts at a millionth.
     assert log[0]['lr'] == pytest.approx(6e-5 / 8 * 1e-6, rel=1e-3)
     options = ('--resume', '--cfg-options', 'train_cfg.max_iters=3')
