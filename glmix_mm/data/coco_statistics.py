@@ -149,7 +149,10 @@ def survey_annotations(
             f'{pointless}'
         )
     whole = {name: found.usable[name] - found.crowds[name] for name in classes}
-    survey.most = max(sum(whole.values(), Counter()).values(), default=0)
+    together: Counter = Counter()
+    for boxes in whole.values():
+        together.update(boxes)
+    survey.most = max(together.values(), default=0)
     survey.of_one = max((max(boxes.values(), default=0) for boxes in whole.values()), default=0)
     _count_images(survey, path, found, classes, used, filters, key)
     least = (filters or {}).get('min_size', 0)
@@ -175,13 +178,14 @@ def _count_left(
         least: side of an image, px, below which it is left out.
         learned: whether the boxes are learned from.
     """
-    fit = [image for image, size in found.sizes.items() if min(size) >= least]
-    left = {name: sum(found.scored[name][image] for image in fit) for name in classes}
+    fit = {image for image, size in found.sizes.items() if min(size) >= least}
+    counts = found.scored
     if learned:
-        left = {
-            name: sum(found.usable[name][image] - found.crowds[name][image] for image in fit)
-            for name in classes
-        }
+        counts = {name: found.usable[name] - found.crowds[name] for name in classes}
+    left = {
+        name: sum(count for image, count in counts[name].items() if image in fit)
+        for name in classes
+    }
     use = 'learn from' if learned else 'score against'
     lost = _total(found.dropped, classes)
     crowds = sum(found.crowds[name].total() for name in classes)

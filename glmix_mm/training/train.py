@@ -132,25 +132,32 @@ def train(
         Interrupted: SIGTERM or Ctrl-C; the progress is saved.
     """
     join_processes(cfg)
-    with together(), collection_paused():  # annotations are millions of objects
-        start = _prepare_start(cfg, resume, budget, dry_run)
-    with together():
-        check_same_config(cfg)
-    notes = [*notes, *start.notes]
-    if dry_run:
-        notes += build_all_parts(cfg, budget.gpus if budget else 1)
-        print('\n'.join(notes))
-        return None
-    with ExitStack() as folder:
-        with together(), disk_guard(cfg.work_dir):
-            make_work_dir(cfg.work_dir)
-            if is_first(cfg.launcher):
-                folder.enter_context(own_folder(cfg.work_dir, start.run_id))
-        return _train(cfg, start.run_id, notes)
+    with ExitStack() as start_up:
+        start_up.callback(forget_parsed)
+        if budget is None:  # else steps are tried, which leave garbage
+            start_up.enter_context(collection_paused())  # annotations are millions of objects
+        with together():
+            start = _prepare_start(cfg, resume, budget, dry_run)
+        with together():
+            check_same_config(cfg)
+        notes = [*notes, *start.notes]
+        if dry_run:
+            notes += build_all_parts(cfg, budget.gpus if budget else 1)
+            print('\n'.join(notes))
+            return None
+        with ExitStack() as folder:
+            with together(), disk_guard(cfg.work_dir):
+                make_work_dir(cfg.work_dir)
+                if is_first(cfg.launcher):
+                    folder.enter_context(own_folder(cfg.work_dir, start.run_id))
+            return _train(cfg, start.run_id, notes, start_up)
 
 
-def _train(cfg: Config, run_id: str, notes: Sequence[str]) -> Runner:
-    """Train with a config that was checked, in a folder that belongs to the run."""
+def _train(cfg: Config, run_id: str, notes: Sequence[str], start_up: ExitStack) -> Runner:
+    """Train with a config that was checked, in a folder that belongs to the run.
+
+    What holds while a training starts is closed before its first step.
+    """
     guards = disk_guard(cfg.work_dir), config_mistakes(cfg.filename), blame_files(cfg)
     with guards[0], guards[1], guards[2], kept_signals(cfg.launcher) as signals:
         runner = build_runner(cfg)
@@ -158,7 +165,7 @@ def _train(cfg: Config, run_id: str, notes: Sequence[str]) -> Runner:
         runner.register_hook(InterruptHook(signals))
         if isinstance(runner, Runner):  # a strategy's runner builds everything later
             notes = [*notes, *fit_schedule(runner)]  # which has the training set read
-        forget_parsed()
+        start_up.close()
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
         if cfg.resume:
