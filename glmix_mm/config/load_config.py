@@ -13,6 +13,7 @@ from mmengine.config import Config
 from ..compat.startup import CONFIG_PREFIX, config_root, resolve_config
 from ..errors import UserError
 from ..utils.messages import did_you_mean, one_line
+from ..utils.nested import nested_dicts
 from .config_keys import ENTRIES, OLD_KEYS, refuse_dead_keys, refuse_unread_arguments
 
 ENDINGS = ('.py', '.json', '.yaml', '.yml')
@@ -22,12 +23,13 @@ SHOWN = 4  # places that a message names
 MERGE_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
-def load_config(name: str, options: Mapping | None = None) -> Config:
+def load_config(name: str, options: Mapping | None = None, launcher: str = 'none') -> Config:
     """Load a config and change settings in it.
 
     Args:
         name: a file, ``glmix_mm::NAME``, or the bare name of a config of this package.
         options: full keys and their values, such as ``{'model.backbone.arch': '9g'}``.
+        launcher: what started the processes.
 
     Raises:
         UserError: no such config, an error in it (with its file and line), or an option that
@@ -45,6 +47,8 @@ def load_config(name: str, options: Mapping | None = None) -> Config:
         _merge(cfg, options, name)
     refuse_unread_arguments(cfg)
     _free_idle_loaders(cfg)
+    if launcher == 'none':
+        _leave_out_mmcvs_norms(cfg)
     return cfg
 
 
@@ -55,6 +59,17 @@ def _free_idle_loaders(cfg: Config) -> None:
         if loader and loader.get('num_workers') == 0:
             loader.persistent_workers = False
             loader.pop('prefetch_factor', None)
+
+
+def _leave_out_mmcvs_norms(cfg: Config) -> None:
+    """Make mmcv's synchronised batch norms plain ones: several processes alone can build them.
+
+    mmengine does so after it has built a model for one process.
+    """
+    for norm in nested_dicts(cfg.get('model')):
+        if norm.get('type') == 'MMSyncBN':
+            norm['type'] = 'BN'
+            norm.pop('stats_mode', None)
 
 
 def find_config(name: str) -> str:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse(test_parser(), argv)
     check_launcher(args.launcher, args.gpus)
     with told_to_others(args.launcher):
-        cfg = load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options, args.launcher)
         options = test_options(args, category_numbers_of)
         notes = prepare(cfg, options)
     if args.gpus > 1 and args.launcher == 'none':

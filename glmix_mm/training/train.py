@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     check_launcher(args.launcher, args.gpus)
     bound_kernel_caches()
     with told_to_others(args.launcher), collection_paused():  # in which mmdet is imported
-        cfg = load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options, args.launcher)
         before = copy.deepcopy(cfg) if args.dry_run else None
         notes = prepare(cfg, train_options(args, read_classes))
     if args.gpus > 1 and args.launcher == 'none' and not args.dry_run:

@@ -262,3 +262,11 @@ def test_settings_that_mmengine_takes_without_a_look(options, expected):
     load_config('demo/maskrcnn_glnet_nano', {'auto_scale_lr.enable': True})
     with pytest.raises(UserError, match=expected):
         load_config('demo/maskrcnn_glnet_nano', options)
+
+
+def test_only_several_processes_build_mmcvs_synchronised_norms():
+    options = {'model.neck.norm_cfg': dict(type='MMSyncBN', stats_mode='N', eps=1e-4)}
+    cfg = load_config('demo/semfpn_glnet_nano', options)
+    assert cfg.model.neck.norm_cfg == dict(type='BN', eps=1e-4)
+    cfg = load_config('demo/semfpn_glnet_nano', options, launcher='pytorch')
+    assert cfg.model.neck.norm_cfg.type == 'MMSyncBN'
