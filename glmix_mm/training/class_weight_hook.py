@@ -20,7 +20,13 @@ class ClassWeightHook(Hook):
 
     ``custom_hooks = [dict(type='ClassWeightHook')]`` in a segmentor's config. Losses of sigmoids
     and of masks keep their own weights.
+
+    Args:
+        power: of the weights. 0.5, their square root, prefers rare classes less than 1 does.
     """
+
+    def __init__(self, power: float = 1.0):
+        self.power = power
 
     def before_train(self, runner: Runner) -> None:
         """Count the labels, and set and log the weights.
@@ -47,6 +53,7 @@ class ClassWeightHook(Hook):
         dataset = runner.train_dataloader.dataset
         classes = dataset.metainfo['classes']
         weights = median_frequency(labels_of(dataset), len(classes))
+        weights = [weight**self.power for weight in weights]
         for loss in losses:
             loss.class_weight = weights
             loss.cls_criterion = weighted_cross_entropy  # mmseg's own stops at ignored pixels

@@ -55,10 +55,10 @@ def test_labels_are_numbered_as_training_numbers_them(tmp_path):
     assert labels_of(dataset) == [Counter({0: 3}), Counter()]
 
 
-def start(model, dataset):
+def start(model, dataset, **settings):
     loader, logger = SimpleNamespace(dataset=dataset), MMLogger.get_current_instance()
     runner = SimpleNamespace(model=model, train_dataloader=loader, logger=logger)
-    ClassWeightHook().before_train(runner)
+    ClassWeightHook(**settings).before_train(runner)
 
 
 def test_the_losses_of_a_model_get_the_weights(tmp_path):
@@ -73,6 +73,13 @@ def test_the_losses_of_a_model_get_the_weights(tmp_path):
     labels[0, 0] = 255
     expected = cross_entropy(scores, labels, torch.tensor(plain.class_weight), ignore_index=255)
     torch.testing.assert_close(plain(scores, labels, ignore_index=255), expected)
+
+
+def test_a_power_makes_the_weights_milder(tmp_path):
+    loss = CrossEntropyLoss()
+    start(loss, label_maps(tmp_path, reduce_zero_label=False), power=0.5)
+    middle = (19 / 22 + 3 / 12) / 2
+    assert loss.class_weight == pytest.approx([(middle * 22 / 19) ** 0.5, (middle * 4) ** 0.5, 1])
 
 
 def test_a_model_without_such_a_loss_is_refused(tmp_path):

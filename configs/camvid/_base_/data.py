@@ -77,7 +77,7 @@ tta_pipeline = [
         transforms=[
             [
                 dict(type='Resize', scale_factor=factor, keep_ratio=True)
-                for factor in (1, 1.25, 1.5)
+                for factor in (1.0, 1.25, 1.5)
             ],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),

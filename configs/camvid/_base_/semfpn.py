@@ -5,7 +5,7 @@ _base_ = [
     './schedule.py',
 ]
 
-channels, norm_cfg = 96, dict(type='BN')
+channels, norm_cfg = 64, dict(type='BN')
 data_preprocessor = dict(size=_base_.crop)
 model = dict(
     data_preprocessor=data_preprocessor,
