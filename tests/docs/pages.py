@@ -22,6 +22,7 @@ FOLLOWED = (
     'deploy.md',
     'new_backbone.md',
     'own_data.md',
+    'street.md',
 )
 FENCE = re.compile(r'^```(\S*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'(?<!`)`([^`]+)`(?!`)')
