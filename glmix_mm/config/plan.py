@@ -25,7 +25,7 @@ from .edits import (
     use_checked_metrics,
 )
 from .ignored_label import share_ignored_label
-from .strategy_edits import fit_strategy
+from .process_edits import refuse_strategy
 from .test_edits import (
     leave_out_averaging,
     leave_out_labels,
@@ -174,6 +174,7 @@ def prepare(cfg: Config, options: Options) -> list[str]:
 
 
 def _prepare_training(cfg: Config, options: TrainOptions) -> None:
+    refuse_strategy(cfg)
     set_randomness(cfg, options.seed, options.deterministic)
     if options.from_scratch:
         from_scratch(cfg)
@@ -196,19 +197,6 @@ def _prepare_test(cfg: Config, options: TestOptions) -> None:
         save_pictures(cfg, options.show_dir)
     if options.fuse:
         leave_out_averaging(cfg)
-
-
-def finish_training(cfg: Config, gpus: int = 1) -> None:
-    """Change a prepared config to train with the strategy that it names.
-
-    Args:
-        cfg: the config.
-        gpus: how many processes are planned, where this one was not started as one of several.
-
-    Raises:
-        UserError: the strategy can't do what the config asks for.
-    """
-    fit_strategy(cfg, cfg.launcher != 'none' or gpus > 1)
 
 
 def finish_test(cfg: Config, options: TestOptions, checkpoint: str) -> None:

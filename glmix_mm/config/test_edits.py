@@ -104,7 +104,7 @@ def save_pictures(cfg: Config, folder: str) -> None:
 
 
 def score(cfg: Config, checkpoint: str, quiet: bool) -> None:
-    """Test a checkpoint, on the whole model: checkpoints of sharded runs are whole.
+    """Test a checkpoint, on the whole model even if the config shards it.
 
     Args:
         cfg: the config.

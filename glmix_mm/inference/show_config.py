@@ -7,7 +7,6 @@ from ..config.load_config import load_config
 from ..config.plan import (
     difference,
     finish_test,
-    finish_training,
     prepare,
     test_options,
     train_options,
@@ -33,5 +32,4 @@ def main(argv: Sequence[str]) -> None:
         finish_test(cfg, options, args.test)
     else:
         prepare(cfg, train_options(args, read_classes))
-        finish_training(cfg, args.gpus)
     print(difference(plain, cfg) if args.diff else cfg.pretty_text.rstrip())

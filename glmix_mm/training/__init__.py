@@ -1,1 +1,1 @@
-"""Training: the runner's set-up, hooks, exact loops, signals, sharding, fitting to a GPU."""
+"""Training: the runner's set-up, hooks, exact loops, signals, fitting to a GPU."""

@@ -182,7 +182,7 @@ class SafeCheckpointHook(CheckpointHook):
         if not (self.backend_args or self.file_client_args or '://' in str(self.out_dir)):
             self.backend_args = dict(backend=ATOMIC)
         super().before_train(runner)
-        self._meta, self._superseded = None, {}
+        self._superseded = {}
         # Of a copy of the folder, not of the folder that was copied.
         self._set_best({key: self._path(Path(path).name) for key, path in self._best().items()})
         if not is_main_process():
@@ -201,11 +201,6 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
         if is_main_process():
             write_atomically(Path(runner.work_dir) / VALIDATED, str(runner.iter).encode())
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Set the progress that a checkpoint is of: mmengine's FlexibleRunner puts in its own."""
-        if self._meta:
-            checkpoint['meta'].update(self._meta)
 
     def save_interrupted(self, runner, meta: dict) -> str:
         """Save a checkpoint besides the regular ones, from which to continue.
@@ -230,13 +225,11 @@ class SafeCheckpointHook(CheckpointHook):
         displaced = self._add_to_kept(runner, step)
         outdated |= set() if displaced is None else {self.filename_tmpl.format(displaced)}
         runner.message_hub.update_info(OUTDATED, sorted(outdated))
-        self._meta = dict(meta)
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
         except OSError as error:
             error.filename = error.filename or self.last_ckpt
             raise
-        self._meta = None
         outdated |= set() if self.filename_tmpl == INTERRUPTED else {INTERRUPTED}
         for name in outdated:
             self._remove(self._path(name))
@@ -244,11 +237,9 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner, metrics) -> None:
         self._superseded = self._best()
         self._set_best({})  # so that mmengine's own finds nothing to remove
-        self._meta = dict(epoch=runner.epoch, iter=runner.iter)
         super()._save_best_checkpoint(runner, metrics)
         saved, previous, self._superseded = self._best(), self._superseded, {}
         self._set_best(previous | saved)
-        self._meta = None
         for path in {previous[key] for key in saved if key in previous} - {*saved.values()}:
             self._remove(path)
 
@@ -270,13 +261,9 @@ class SafeCheckpointHook(CheckpointHook):
         return self.file_backend.join_path(self.out_dir, name)
 
     def _remove(self, path: str) -> None:
-        """Remove a checkpoint: a file, or the folder that a sharding strategy made of it."""
-        if not is_main_process():
-            return
-        if self.file_backend.isfile(path):
+        """Remove a checkpoint, if it is there."""
+        if is_main_process() and self.file_backend.isfile(path):
             self.file_backend.remove(path)
-        elif self.file_backend.isdir(path):
-            self.file_backend.rmtree(path)
 
     def _add_to_kept(self, runner, step: int) -> int | None:
         """Note the new checkpoint as kept; return the step of the one that it displaces."""

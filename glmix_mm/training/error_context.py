@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.runner._flexible_runner import FlexibleRunner
 from torch import Tensor, distributed
 from torch.optim import Optimizer
 
@@ -81,7 +80,7 @@ def _in_optimizer(error: Exception) -> bool:
 def _last_checkpoint(error: Exception) -> str:
     """Return what a training had saved last, or gone on from, when an exception arose, or ''."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code in (Runner.train.__code__, FlexibleRunner.train.__code__):
+        if frame.f_code is Runner.train.__code__:
             runner = frame.f_locals['self']
             savers = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
             saved = [hook.last_ckpt for hook in savers if getattr(hook, 'last_ckpt', None)]

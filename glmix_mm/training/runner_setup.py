@@ -20,7 +20,7 @@ from mmengine.registry import RUNNERS, VISBACKENDS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..config.strategy_edits import fit_cpu, leave_out_synced_norms
+from ..config.process_edits import fit_cpu, leave_out_synced_norms
 from ..config.train_edits import rename_run
 from ..errors import UserError
 from ..utils.registry_errors import config_mistakes
@@ -76,14 +76,12 @@ def build_all_parts(cfg: Config, gpus: int = 1) -> list[str]:
             trial.visualizer.vis_backends = [dict(type='LocalVisBackend')]
         trial.work_dir = folder
         runner = build_runner(trial)
-        notes = []
         parts = [runner.train_loop]  # each is built when it is first asked for
-        if isinstance(runner, Runner):  # with a strategy, that makes them
-            parts.append(runner.build_optim_wrapper(runner.optim_wrapper))
-            runner.optim_wrapper = parts[-1]
-            notes = fit_schedule(runner, _epoch(runner.train_dataloader, gpus))
-            if runner.param_schedulers:
-                parts.append(runner.build_param_scheduler(runner.param_schedulers))
+        parts.append(runner.build_optim_wrapper(runner.optim_wrapper))
+        runner.optim_wrapper = parts[-1]
+        notes = fit_schedule(runner, _epoch(runner.train_dataloader, gpus))
+        if runner.param_schedulers:
+            parts.append(runner.build_param_scheduler(runner.param_schedulers))
         if trial.get('val_cfg'):
             parts.append(runner.val_loop)
         for hook in runner.hooks:

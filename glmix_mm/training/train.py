@@ -16,9 +16,9 @@ from torch import nn
 from ..checkpoints.fit import check_classes, check_fit, check_overlap, read
 from ..checkpoints.released_weights import SCHEME, find_release
 from ..compat.unserved_layers import check_layers
-from ..config.edits import bound_kernel_caches, drop_pretrained, pretrained_checkpoints
+from ..config.edits import bound_kernel_caches, pretrained_checkpoints
 from ..config.load_config import load_config
-from ..config.plan import difference, finish_training, prepare, train_options
+from ..config.plan import difference, prepare, train_options
 from ..config.train_edits import start_from, take_seed
 from ..data.classes_from_data import read_classes
 from ..data.dataset_checks import check_datasets
@@ -48,7 +48,6 @@ from .resumed_config import describe_changes, describe_end
 from .run_folder import RUN_ID, id_of, new_run_id, own_folder
 from .runner_setup import build_all_parts, build_runner, disk_guard, make_work_dir
 from .schedule import fit_schedule
-from .sharding import check_same_strategy
 from .signals import Interrupted, InterruptHook, kept_signals, resume_command
 from .step_memory import check_single_image
 
@@ -163,8 +162,7 @@ def _train(cfg: Config, run_id: str, notes: Sequence[str], start_up: ExitStack) 
         runner = build_runner(cfg)
         runner.message_hub.update_info(RUN_ID, run_id)
         runner.register_hook(InterruptHook(signals))
-        if isinstance(runner, Runner):  # a strategy's runner builds everything later
-            notes = [*notes, *fit_schedule(runner)]  # which has the training set read
+        notes = [*notes, *fit_schedule(runner)]  # which has the training set read
         start_up.close()
         for note in [*notes, batch_size_note(runner)]:
             runner.logger.info(note)
@@ -204,7 +202,6 @@ def _prepare_start(
             notes += fit_to_hardware(cfg, model, budget, images.get('train'), verify=dry_run)
     if cfg.resume:
         notes += describe_changes(cfg, start.meta, cfg.load_from) + describe_end(cfg, start.meta)
-    finish_training(cfg, budget.gpus if budget else 1)
     return replace(start, notes=notes)
 
 
@@ -270,7 +267,6 @@ def choose_start(cfg: Config, resume: str | None, model: nn.Module) -> Start:
             path, checkpoint, failures = found
             check_fit(expected, checkpoint, path, cfg)
             check_classes(checkpoint, path, cfg, 'train')
-            check_same_strategy(cfg, checkpoint, path)
             start_from(cfg, True, path)
             notes += [f'Passed over: {failure}' for failure in failures]
             notes += [*take_seed(cfg, checkpoint['meta'].get('seed')), f'Resuming from {path}']
@@ -314,9 +310,6 @@ def check_pretrained(name: str) -> None:
 
 def _forget_initial_weights(runner: Runner) -> None:
     """Let a resumed run do without the pretrained files: all its weights are overwritten."""
-    if isinstance(runner.model, dict):  # which a strategy builds only when training starts
-        drop_pretrained(runner.model)
-        return
     for module in runner.model.modules():
         if getattr(module, 'init_cfg', None):
             module.init_cfg = None
@@ -326,7 +319,6 @@ def batch_size_note(runner: Runner) -> str:
     """Return a line with the batch size, the one the learning rate is for, and the rate used."""
     cfg = runner.cfg
     each, counts = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
-    counts = (cfg.get('strategy') or {}).get('gradient_accumulation_steps', counts)
     total = each * runner.world_size * counts
     note = f'Batch size: {each} x {runner.world_size} processes'
     note += f' x {counts} accumulated = {total}' if counts > 1 else f' = {total}'

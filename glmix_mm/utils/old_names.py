@@ -88,7 +88,7 @@ NEW_NAMES = {
     'engine.resumed_config': 'training.resumed_config',
     'engine.run_folder': 'training.run_folder',
     'engine.schedule': 'training.schedule',
-    'engine.strategies': 'training.sharding config.strategy_edits',
+    'engine.strategies': 'config.process_edits',
     'engine.test': 'inference.test config.test_edits',
     'engine.train': 'training.train',
     'platform.checkpoint': 'checkpoints.safe_reading',

@@ -90,12 +90,6 @@ def check_inherited(code, shell):
     assert cfg.optim_wrapper.optimizer.type == 'AdamW'
 
 
-def check_sharding(code, shell):
-    cfg = own_config(code)
-    assert (cfg.runner_type, cfg.strategy.type) == ('FlexibleRunner', 'FSDPStrategy')
-    assert build_model(cfg)
-
-
 def check_grid_config(code, shell):
     assert build_model(own_config(code)).backbone.slot_grid == dict(slots=64)
 
@@ -161,7 +155,6 @@ CHECKS = {
     ('configs.md', 0): check_inherited,
     ('quick_start.md', 0): check_inferencer,
     ('quick_start.md', 1): check_printed_maps,
-    ('scale.md', 0): check_sharding,
     ('slot_grids.md', 0): check_grid_config,
     ('slot_grids.md', 1): check_grid,
     ('slots.md', 0): check_slots,
