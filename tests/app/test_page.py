@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def photos(demo_root):
     return sorted((demo_root / 'coco' / 'val2017').iterdir())
 
 
+def wait_until_it_listens(port):
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(('127.0.0.1', port), timeout=20).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope='module')
 def serve(nano_detector, detector_weights, photos, tmp_path_factory):
     """Return what serves the page as a user does, and checks what a signal leaves."""
@@ -59,6 +70,7 @@ def serve(nano_detector, detector_weights, photos, tmp_path_factory):
             try:
                 line = process.stdout.readline()
                 assert line == f'http://127.0.0.1:{port}\n', (folder / 'err').read_text()
+                wait_until_it_listens(port)  # uvicorn does a moment after the page's start
                 yield line.strip()
                 process.send_signal(signum)
                 assert process.wait(60) == 128 + signum

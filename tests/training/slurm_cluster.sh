@@ -10,10 +10,11 @@ if [ $# -lt 3 ]; then
 fi
 folder=$1 seconds=$2
 shift 2
-mkdir -p "$folder"/{state,spool}
+mkdir -p "$folder/state"
 folder=$(realpath "$folder")
 export SLURM_CONF=$folder/slurm.conf PATH=$PATH:/usr/sbin
 port=$((20000 + RANDOM % 5000))
+short=$(mktemp -d /tmp/slurm.XXXX) # of the sockets, whose paths may have 108 characters
 
 head -c 1024 /dev/urandom > "$folder/munge.key"
 chmod 400 "$folder/munge.key"
@@ -26,10 +27,10 @@ SlurmctldHost=localhost
 SlurmctldPort=$port
 SlurmUser=root
 SlurmdUser=root
-AuthInfo=socket=$folder/munge.socket,cred_expire=5
+AuthInfo=socket=$short/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool/%n
+SlurmdSpoolDir=$short/%n
 SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/slurmd.%n.pid
 SlurmctldLogFile=$folder/slurmctld.log
@@ -48,6 +49,8 @@ daemons=()
 stop() {
     timeout 10 scancel --me 2> /dev/null && sleep 1 # else their processes stay
     kill "${daemons[@]}" 2> /dev/null || true
+    wait "${daemons[@]}" 2> /dev/null || true
+    rm -rf "$short"
 }
 trap stop EXIT
 start() { timeout "$seconds" "$@" >> "$folder/daemons.out" 2>&1 & daemons+=($!); }
@@ -62,9 +65,9 @@ wait_for() { # until the command that follows succeeds
 }
 idle() { [ "$(timeout 5 sinfo --noheader --format '%t %D')" = 'idle 2' ]; }
 export -f idle
-start munged --foreground --force --socket "$folder/munge.socket" --key-file "$folder/munge.key" \
+start munged --foreground --force --socket "$short/munge.socket" --key-file "$folder/munge.key" \
     --pid-file "$folder/munged.pid" --seed-file "$folder/munge.seed" --log-file "$folder/munged.log"
-wait_for munge --socket "$folder/munge.socket" --no-input # else the next one gives up
+wait_for munge --socket "$short/munge.socket" --no-input # else the next one gives up
 start slurmctld -D
 wait_for scontrol ping
 start slurmd -D -N node1
